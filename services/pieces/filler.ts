@@ -1,0 +1,16 @@
+import type { Demand } from './demand.ts'
+
+/**
+ * What fills a torrent's piece store: the swarm, or an HTTP download. A filler looks at its demand and brings verified
+ * pieces into the store; nothing is ever read from a filler.
+ */
+export interface Filler {
+  readonly name: string
+  readonly demand: Demand
+  /** Bytes received for this torrent since the filler began, verified or not; it only grows. Progress is measured by it. */
+  readonly receivedBytes: number
+  /** Is there anybody who may still deliver (a connected peer, a mirror that has not failed)? */
+  readonly isHopeful: boolean
+  /** One line for people: `12 peers known, 3 connected`, `mirror example.org at 2.5 MB/s`. */
+  readonly state: string
+}
