@@ -1,0 +1,47 @@
+import type { ByteRange } from './pieces/geometry.ts'
+
+/** What a client asks for, with everything about HTTP taken away. */
+export interface StreamRequest {
+  /** 40 lower-case hex digits. */
+  readonly infohash: string
+  /** The torrent's own order, zero-based; null: the default file (largest video, else media, else file). */
+  readonly fileIndex: number | null
+  /** Tracker URLs to add to the search. */
+  readonly trackers: readonly string[]
+  /**
+   * Where the client wants to begin: a source answers when the first bytes from there can be read.
+   * `start` counts from the beginning, `last` from the end; null: headers only, no content has to be fetched.
+   */
+  readonly head: { readonly start: number } | { readonly last: number } | null
+}
+
+/** A file that a source can deliver, readable at any range, any number of times, at the same time too. */
+export interface SourceFile {
+  /** The source's name, for `X-Stream-Source`. */
+  readonly source: string
+  /** The file's own name, for Content-Type and Content-Disposition. */
+  readonly name: string
+  readonly lengthBytes: number
+  /** Strong, with its quotes. Two files with the same ETag hold the same bytes. */
+  readonly etag: string
+  readonly lastModified: Date | null
+  /** Every byte was, or will be before it is handed out, checked against the torrent's piece hashes. */
+  readonly isVerified: boolean
+  /**
+   * The bytes of an inclusive range that lies inside the file: exactly those, or a CodedError is thrown.
+   * Honours its signal at once, and releases everything when the iteration is returned or thrown into.
+   */
+  read (range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array>
+}
+
+/** One way to get a file. */
+export interface Source {
+  readonly name: string
+  /** The chain asks lower numbers first. */
+  readonly priority: number
+  /**
+   * null: "not mine". Throws a CodedError: "I broke, and this is why". Honours its signal: after an abort nothing of
+   * this request is left behind, though work that belongs to the infohash may live on.
+   */
+  open (request: StreamRequest, signal: AbortSignal): Promise<SourceFile | null>
+}
