@@ -2,32 +2,33 @@
  * The table of coded reasons: what a source, a store or a request says when it cannot go on.
  * A code is part of the API (it appears in `reasons` of the 404), so it is never renamed.
  * `isTemporary`: asking again later may help, and the answer carries Retry-After.
+ * `isFinal`: the request or the content itself is at fault; no other source needs to be asked.
  */
 export const reasonCodes = {
-  INFOHASH_INVALID: { isTemporary: false },
-  FILE_INDEX: { isTemporary: false },
-  NOT_CACHED: { isTemporary: false },
-  METADATA_INVALID: { isTemporary: false },
-  METADATA_MISMATCH: { isTemporary: false },
-  METADATA_V2_ONLY: { isTemporary: false },
-  METADATA_TIMEOUT: { isTemporary: true },
-  METADATA_NOT_FOUND: { isTemporary: true },
-  MAGNET_INVALID: { isTemporary: false },
-  P2P_TIMEOUT: { isTemporary: true },
-  P2P_UNAVAILABLE: { isTemporary: true },
-  HTTP_NO_MIRROR: { isTemporary: true },
-  HTTP_MIRRORS_FAILED: { isTemporary: true },
-  HTTP_TIMEOUT: { isTemporary: true },
-  ADDRESS_REFUSED: { isTemporary: false },
-  SOURCE_TIMEOUT: { isTemporary: true },
-  SOURCE_FAILED: { isTemporary: true },
-  START_TIMEOUT: { isTemporary: true },
-  STALLED: { isTemporary: true },
-  FILE_CHANGED: { isTemporary: true },
-  TOO_MANY_TORRENTS: { isTemporary: true },
-  SHUTTING_DOWN: { isTemporary: true },
-  STORE_CLOSED: { isTemporary: true },
-  STORE_FAILED: { isTemporary: true }
+  INFOHASH_INVALID: { isTemporary: false, isFinal: true },
+  FILE_INDEX: { isTemporary: false, isFinal: true },
+  NOT_CACHED: { isTemporary: false, isFinal: false },
+  METADATA_INVALID: { isTemporary: false, isFinal: false },
+  METADATA_MISMATCH: { isTemporary: false, isFinal: false },
+  METADATA_V2_ONLY: { isTemporary: false, isFinal: true },
+  METADATA_TIMEOUT: { isTemporary: true, isFinal: false },
+  METADATA_NOT_FOUND: { isTemporary: true, isFinal: false },
+  MAGNET_INVALID: { isTemporary: false, isFinal: false },
+  P2P_TIMEOUT: { isTemporary: true, isFinal: false },
+  P2P_UNAVAILABLE: { isTemporary: true, isFinal: false },
+  HTTP_NO_MIRROR: { isTemporary: true, isFinal: false },
+  HTTP_MIRRORS_FAILED: { isTemporary: true, isFinal: false },
+  HTTP_TIMEOUT: { isTemporary: true, isFinal: false },
+  ADDRESS_REFUSED: { isTemporary: false, isFinal: false },
+  SOURCE_TIMEOUT: { isTemporary: true, isFinal: false },
+  SOURCE_FAILED: { isTemporary: true, isFinal: false },
+  START_TIMEOUT: { isTemporary: true, isFinal: false },
+  STALLED: { isTemporary: true, isFinal: false },
+  FILE_CHANGED: { isTemporary: true, isFinal: false },
+  TOO_MANY_TORRENTS: { isTemporary: true, isFinal: false },
+  SHUTTING_DOWN: { isTemporary: true, isFinal: false },
+  STORE_CLOSED: { isTemporary: true, isFinal: false },
+  STORE_FAILED: { isTemporary: true, isFinal: false }
 } as const
 
 export type ReasonCode = keyof typeof reasonCodes

@@ -39,6 +39,8 @@ export interface Source {
   readonly name: string
   /** The chain asks lower numbers first. */
   readonly priority: number
+  /** After so many milliseconds without an answer the next source is started beside this one; absent: only by the hedge delay. */
+  readonly turnMs?: number
   /**
    * null: "not mine". Throws a CodedError: "I broke, and this is why". Honours its signal: after an abort nothing of
    * this request is left behind, though work that belongs to the infohash may live on.

@@ -1,0 +1,27 @@
+/**
+ * Settles as `promise` does, or rejects with the signal's reason as soon as that aborts: nobody waits for a promise
+ * that never settles. The promise itself goes on; its late rejection is taken, so it cannot bring the process down.
+ */
+export async function abortable<T> (promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  promise.catch(() => {})
+  signal.throwIfAborted()
+  const { promise: aborted, reject } = Promise.withResolvers<never>()
+  const onAbort = (): void => { reject(signal.reason) }
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+/** Resolves after `ms` milliseconds, or rejects with the signal's reason when that aborts first. */
+export async function pause (ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(() => { resolve() }, ms)
+  try {
+    await abortable(promise, signal)
+  } finally {
+    clearTimeout(timer)
+  }
+}
