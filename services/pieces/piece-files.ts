@@ -1,0 +1,261 @@
+import { randomUUID } from 'node:crypto'
+import type { FileHandle } from 'node:fs/promises'
+import { open, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { CodedError, asCoded } from '../errors.ts'
+import type { FileSpan, Geometry, PieceIndex } from './geometry.ts'
+import { HandlePool } from './handle-pool.ts'
+
+/** Where the bytes of a torrent lie at one moment. A layout only grows: files are added, or move, under a new version. */
+export interface Layout {
+  readonly version: number
+  /** Whole pieces that touch an unwanted file, one file for each, named by its number. */
+  readonly edgeDirectory: string
+  /** The wanted files. They exist, and each has its full length. */
+  readonly files: ReadonlyArray<readonly [fileIndex: number, path: string]>
+}
+
+/** The file of an edge piece. */
+export function edgePath (layout: Layout, piece: PieceIndex): string {
+  return join(layout.edgeDirectory, String(piece))
+}
+
+/**
+ * Reads and writes pieces by position, in the files that a layout names. Knows nothing of what is verified: see
+ * STATE.md for who may write and read when. Any number of calls may run at the same time.
+ *
+ * Every failure of the disk is thrown as STORE_FAILED with the system's error as `cause`; after close() everything
+ * throws STORE_CLOSED.
+ */
+export class PieceFiles {
+  readonly #geometry: Geometry
+  readonly #isPadding: (fileIndex: number) => boolean
+  readonly #pool: HandlePool
+  readonly #dirtyFiles = new Set<number>()
+  #hasDirtyEdges = false
+  #layout: Layout
+  #paths: ReadonlyMap<number, string>
+
+  /** `openFiles`: how many files may be open at a time. */
+  constructor (geometry: Geometry, layout: Layout, isPadding: (fileIndex: number) => boolean, { openFiles = 64 } = {}) {
+    this.#geometry = geometry
+    this.#isPadding = isPadding
+    this.#pool = new HandlePool(openFiles)
+    this.#layout = layout
+    this.#paths = new Map(layout.files)
+  }
+
+  get layout (): Layout {
+    return this.#layout
+  }
+
+  /** Files that are open now. */
+  get openFiles (): number {
+    return this.#pool.size
+  }
+
+  /** Goes on under a newer layout; one that is not newer is ignored. What is under way ends in the files it began with. */
+  setLayout (layout: Layout): void {
+    if (layout.version <= this.#layout.version) return
+    this.#layout = layout
+    this.#paths = new Map(layout.files)
+    const alive = new Set(this.#paths.values())
+    for (const path of this.#pool.paths()) if (!alive.has(path)) this.#pool.retire(path)
+  }
+
+  /** Does the piece touch a file that is neither wanted nor padding, so that it lives in an edge file too? */
+  isEdge (piece: PieceIndex): boolean {
+    return this.#touchesUnwanted(this.#geometry.spansOf(piece), this.#paths)
+  }
+
+  /**
+   * Writes a whole piece: into its wanted files, and into an edge file when it touches an unwanted one. Never creates
+   * a data file; a missing one means that the layout is stale, and is thrown as STORE_FAILED like every failure.
+   * Resolves with the version of the layout it was written under, which the store has to be told.
+   */
+  async writePiece (piece: PieceIndex, bytes: Uint8Array): Promise<number> {
+    if (bytes.length !== this.#geometry.lengthOf(piece)) {
+      throw new CodedError('STORE_FAILED', `piece ${piece} has ${this.#geometry.lengthOf(piece)} bytes, not ${bytes.length}`)
+    }
+    const layout = this.#layout
+    const paths = this.#paths
+    const spans = this.#geometry.spansOf(piece)
+    try {
+      for (const span of spans) {
+        if (paths.has(span.fileIndex)) await this.writeSpan(span, bytes)
+      }
+      if (this.#touchesUnwanted(spans, paths)) await this.#writeEdge(edgePath(layout, piece), bytes)
+    } catch (error) {
+      throw asCoded(error, 'STORE_FAILED')
+    }
+    return layout.version
+  }
+
+  /** Writes the part of a piece that lies in one wanted file. `bytes` is the whole piece. */
+  async writeSpan (span: FileSpan, bytes: Uint8Array): Promise<void> {
+    try {
+      await this.#withFile(span.fileIndex, handle =>
+        writeFully(handle, bytes.subarray(span.pieceOffset, span.pieceOffset + span.length), span.fileOffset))
+    } catch (error) {
+      throw asCoded(error, 'STORE_FAILED')
+    } finally {
+      // Also after a failure: a part of it may be in the file.
+      this.#dirtyFiles.add(span.fileIndex)
+    }
+  }
+
+  /**
+   * `length` bytes of a piece from `offset` on: from its files where all that is asked for lies in wanted ones, else
+   * from its edge file; padding is zeros. Throws STORE_FAILED when a file is missing or too short.
+   */
+  async readPiece (piece: PieceIndex, offset: number, length: number): Promise<Buffer> {
+    checkInside(offset, length, this.#geometry.lengthOf(piece), `piece ${piece}`)
+    if (length === 0) return Buffer.alloc(0)
+    const start = this.#geometry.offsetOf(piece) + offset
+    const spans = this.#geometry.spansIn({ start, end: start + length - 1 })
+    const buffer = Buffer.allocUnsafeSlow(length)
+    try {
+      if (this.#touchesUnwanted(spans, this.#paths)) {
+        await this.#pool.once(edgePath(this.#layout, piece), 'r', handle => readFully(handle, buffer, offset))
+        return buffer
+      }
+      for (const { fileIndex, fileOffset, pieceOffset, length } of spans) {
+        const part = buffer.subarray(pieceOffset, pieceOffset + length)
+        if (this.#isPadding(fileIndex)) part.fill(0)
+        else await this.#withFile(fileIndex, handle => readFully(handle, part, fileOffset))
+      }
+    } catch (error) {
+      throw asCoded(error, 'STORE_FAILED')
+    }
+    return buffer
+  }
+
+  /** `length` bytes of a wanted (or padding) file from `offset` on. Throws STORE_FAILED when they are not there. */
+  async readFile (fileIndex: number, offset: number, length: number): Promise<Buffer> {
+    const range = this.#geometry.rangeOfFile(fileIndex)
+    checkInside(offset, length, range === null ? 0 : range.end - range.start + 1, `file ${fileIndex}`)
+    if (length === 0) return Buffer.alloc(0)
+    if (this.#isPadding(fileIndex)) return Buffer.alloc(length)
+    const buffer = Buffer.allocUnsafeSlow(length)
+    try {
+      await this.#withFile(fileIndex, handle => readFully(handle, buffer, offset))
+    } catch (error) {
+      throw asCoded(error, 'STORE_FAILED')
+    }
+    return buffer
+  }
+
+  /** Counts a piece that another process wrote into the same files as written, so that the next sync() covers it. */
+  noteWritten (piece: PieceIndex): void {
+    for (const { fileIndex } of this.#geometry.spansOf(piece)) if (this.#paths.has(fileIndex)) this.#dirtyFiles.add(fileIndex)
+    if (this.isEdge(piece)) this.#hasDirtyEdges = true
+  }
+
+  /**
+   * Brings to the disk what was written (or noted) since the last call and before this one. After a failure it is
+   * still to be done: the next call tries it again.
+   */
+  async sync (): Promise<void> {
+    const files = [...this.#dirtyFiles]
+    const hasEdges = this.#hasDirtyEdges
+    this.#dirtyFiles.clear()
+    this.#hasDirtyEdges = false
+    const done = new Set<number>()
+    try {
+      for (const fileIndex of files) {
+        if (this.#paths.has(fileIndex)) await this.#withFile(fileIndex, handle => handle.datasync())
+        done.add(fileIndex)
+      }
+      if (hasEdges) await syncDirectory(this.#layout.edgeDirectory)
+    } catch (error) {
+      for (const fileIndex of files) if (!done.has(fileIndex)) this.#dirtyFiles.add(fileIndex)
+      this.#hasDirtyEdges ||= hasEdges
+      throw asCoded(error, 'STORE_FAILED')
+    }
+  }
+
+  /** Keeps the file open while `work` runs, so that it may be renamed without a reader finding it gone. */
+  async whileOpen<T> (fileIndex: number, work: () => Promise<T>): Promise<T> {
+    try {
+      return await this.#withFile(fileIndex, work)
+    } catch (error) {
+      throw asCoded(error, 'STORE_FAILED')
+    }
+  }
+
+  /** Waits for what is under way, then closes every file. Syncs nothing. */
+  async close (): Promise<void> {
+    await this.#pool.close()
+  }
+
+  #touchesUnwanted (spans: readonly FileSpan[], paths: ReadonlyMap<number, string>): boolean {
+    return spans.some(({ fileIndex }) => !paths.has(fileIndex) && !this.#isPadding(fileIndex))
+  }
+
+  async #withFile<T> (fileIndex: number, work: (handle: FileHandle) => Promise<T>): Promise<T> {
+    for (;;) {
+      const path = this.#paths.get(fileIndex)
+      if (path === undefined) throw new CodedError('STORE_FAILED', `file ${fileIndex} is not one of the wanted files`)
+      try {
+        return await this.#pool.use(path, work)
+      } catch (error) {
+        // The file moved while the call waited for a handle.
+        if (isMissing(error) && this.#paths.get(fileIndex) !== path) continue
+        throw error
+      }
+    }
+  }
+
+  /** An edge file is there whole or not at all, also after a crash: it is read without looking at the bitmap's age. */
+  async #writeEdge (path: string, bytes: Uint8Array): Promise<void> {
+    const temporary = `${path}.${randomUUID()}.tmp`
+    try {
+      await this.#pool.once(temporary, 'wx', async handle => {
+        await writeFully(handle, bytes, 0)
+        await handle.datasync()
+      })
+      await rename(temporary, path)
+    } catch (error) {
+      await rm(temporary, { force: true })
+      throw error
+    }
+    this.#hasDirtyEdges = true
+  }
+}
+
+/** Is this the system's ENOENT? */
+export function isMissing (error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
+}
+
+/** Brings the names in a directory to the disk: a rename is only safe from a crash after this. */
+export async function syncDirectory (path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+function checkInside (offset: number, length: number, available: number, what: string): void {
+  if (offset < 0 || length < 0 || offset + length > available) {
+    throw new CodedError('STORE_FAILED', `${length} bytes from ${offset} are not inside ${what} of ${available}`)
+  }
+}
+
+async function readFully (handle: FileHandle, buffer: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < buffer.length;) {
+    const { bytesRead } = await handle.read(buffer, done, buffer.length - done, position + done)
+    if (bytesRead === 0) throw new CodedError('STORE_FAILED', `the file ends ${buffer.length - done} bytes early`)
+    done += bytesRead
+  }
+}
+
+async function writeFully (handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done)
+    if (bytesWritten === 0) throw new CodedError('STORE_FAILED', 'the disk took no more bytes')
+    done += bytesWritten
+  }
+}
