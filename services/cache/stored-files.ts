@@ -1,0 +1,291 @@
+import { lstat, mkdir, open, readFile, rename } from 'node:fs/promises'
+import { dirname, isAbsolute, join, normalize, sep } from 'node:path'
+
+import { CodedError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { identityOf } from './disk-file.ts'
+import type { FileIdentity } from './disk-file.ts'
+
+/** The folder of the download directory that holds what the server keeps for itself. Nothing in it is a cached file. */
+export const stateFolder = '.self-streme'
+
+/** Written into the record. A record with another number is put aside, for its meaning is not known. */
+const formatVersion = 1
+
+/** Files looked at side by side when the record is loaded. */
+const concurrency = 16
+
+/** A file that this server stored whole, every piece of it checked. */
+export interface StoredFile {
+  readonly infohash: string
+  /** The torrent's own order, zero-based. */
+  readonly fileIndex: number
+  /** Relative to the download directory. */
+  readonly path: string
+  readonly lengthBytes: number
+  /** As decimal digits: an inode may be larger than a number holds. */
+  readonly inode: string
+  /** The file's own name in the torrent. */
+  readonly name: string
+  /** ISO 8601. */
+  readonly storedAt: string
+  /** The file is what a request without `fileIndex` gets. */
+  readonly isDefault: boolean
+}
+
+/** A stored file that is on disk as the record says. */
+export interface FoundStoredFile extends StoredFile {
+  readonly identity: FileIdentity
+}
+
+export type NewStoredFile = Omit<StoredFile, 'inode' | 'storedAt'>
+
+export interface StoredFilesOptions {
+  /** The download directory. */
+  readonly directory: string
+  readonly log: Log
+}
+
+/**
+ * The record of the files that the server itself stored and verified, kept in `.self-streme/stored.json`. Only the
+ * record makes a file a stored one, never its name; and an entry counts only while its file has the recorded inode and
+ * size. One that does not is dropped, and what lies there now is a file like any that a person placed.
+ */
+export class StoredFiles {
+  readonly #directory: string
+  readonly #log: Log
+  readonly #entries = new Map<string, StoredFile>()
+  #writing: Promise<void> = Promise.resolve()
+  #waiting: Promise<void> | null = null
+
+  private constructor ({ directory, log }: StoredFilesOptions) {
+    this.#directory = directory
+    this.#log = log
+  }
+
+  /**
+   * Reads the record. Never fails: a record that cannot be understood is renamed to `stored.json.corrupt-<time>` with a
+   * warning, and the entries of it that can be are kept.
+   */
+  static async open (options: StoredFilesOptions): Promise<StoredFiles> {
+    const stored = new StoredFiles(options)
+    await stored.#load()
+    return stored
+  }
+
+  /**
+   * Records a file that lies in its place, every byte checked; replaces an entry for the same file of the torrent.
+   * Resolves when the record is on disk. Throws STORE_FAILED when the file is not there with that length, or when the
+   * record cannot be written; then the entry counts until the process ends.
+   */
+  async add (file: NewStoredFile): Promise<StoredFile> {
+    if (!isInside(file.path)) throw new CodedError('STORE_FAILED', 'a stored file lies in the download directory')
+    const identity = await this.#look(file.path).catch((error: unknown) => {
+      throw new CodedError('STORE_FAILED', 'the stored file is not there', { cause: error })
+    })
+    if (identity?.lengthBytes !== file.lengthBytes) {
+      throw new CodedError('STORE_FAILED', `the stored file is not a regular file of ${file.lengthBytes} bytes`)
+    }
+    const { infohash, fileIndex, path, lengthBytes, name } = file
+    const entry: StoredFile = {
+      infohash,
+      fileIndex,
+      path,
+      lengthBytes,
+      inode: String(identity.inode),
+      name,
+      storedAt: new Date().toISOString(),
+      isDefault: file.isDefault === true
+    }
+    this.#entries.set(keyOf(entry), entry)
+    await this.#save()
+    return entry
+  }
+
+  /** Forgets all files of the torrent, and leaves them where they are. Throws STORE_FAILED when that cannot be written. */
+  async remove (infohash: string): Promise<void> {
+    const entries = this.list().filter((entry) => entry.infohash === infohash)
+    for (const entry of entries) this.#entries.delete(keyOf(entry))
+    if (entries.length > 0) await this.#save()
+  }
+
+  /** The stored file with this index, or with null the torrent's default file; null when it is not stored. */
+  async find (infohash: string, fileIndex: number | null): Promise<FoundStoredFile | null> {
+    const entry = fileIndex === null
+      ? this.list().find((candidate) => candidate.infohash === infohash && candidate.isDefault)
+      : this.#entries.get(keyOf({ infohash, fileIndex }))
+    return entry === undefined ? null : await this.check(entry)
+  }
+
+  /** What the record holds. Nothing is asked of the disk: `check` says whether an entry still counts. */
+  list (): readonly StoredFile[] {
+    return [...this.#entries.values()]
+  }
+
+  /** The entry with what the disk says, or null when its file does not count any more; then the entry is dropped. */
+  async check (entry: StoredFile): Promise<FoundStoredFile | null> {
+    let identity
+    try {
+      identity = await this.#look(entry.path)
+    } catch (error) {
+      // The file may be there, and come back with the disk: it does not count now, but what is known of it stays.
+      this.#log.warn({ err: error, path: entry.path }, 'stored file cannot be looked at')
+      return null
+    }
+    if (identity !== null && identity.lengthBytes === entry.lengthBytes && String(identity.inode) === entry.inode) {
+      return { ...entry, identity }
+    }
+    this.#drop(entry)
+    return null
+  }
+
+  /** Resolves when everything that was changed is on disk, or could not be written. */
+  async close (): Promise<void> {
+    await this.#waiting?.catch(() => {})
+    await this.#writing
+  }
+
+  get #path (): string {
+    return join(this.#directory, stateFolder, 'stored.json')
+  }
+
+  /** The regular file at this place, null when there is none. A link is none. */
+  async #look (path: string): Promise<FileIdentity | null> {
+    try {
+      const stats = await lstat(join(this.#directory, path), { bigint: true })
+      return stats.isFile() ? identityOf(stats) : null
+    } catch (error) {
+      if (hasCode(error, 'ENOENT', 'ENOTDIR')) return null
+      throw error
+    }
+  }
+
+  #drop (entry: StoredFile): void {
+    if (this.#entries.get(keyOf(entry)) !== entry) return
+    this.#entries.delete(keyOf(entry))
+    this.#log.info({ infohash: entry.infohash, path: entry.path }, 'stored file is gone or was replaced')
+    this.#save().catch((error: unknown) => {
+      // Nobody waits for this, and the next start finds the same: the file does not count, and is dropped then.
+      this.#log.warn({ err: error }, 'record of stored files cannot be written')
+    })
+  }
+
+  async #load (): Promise<void> {
+    let text
+    try {
+      text = await readFile(this.#path, 'utf8')
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT', 'ENOTDIR')) await this.#putAside(error)
+      return
+    }
+    let parsed
+    try {
+      parsed = parseRecord(text)
+    } catch (error) {
+      await this.#putAside(error)
+      return
+    }
+    for (const entry of parsed.entries) this.#entries.set(keyOf(entry), entry)
+    if (parsed.rejected > 0) {
+      await this.#putAside(new Error(`${parsed.rejected} entries make no sense`))
+      await this.#save().catch((error: unknown) => {
+        // The entries count all the same; the next change writes them.
+        this.#log.warn({ err: error }, 'record of stored files cannot be written')
+      })
+    }
+    const entries = this.list()
+    for (let i = 0; i < entries.length; i += concurrency) {
+      await Promise.all(entries.slice(i, i + concurrency).map(async (entry) => await this.check(entry)))
+    }
+  }
+
+  async #putAside (reason: unknown): Promise<void> {
+    const aside = `${this.#path}.corrupt-${Date.now()}`
+    try {
+      await rename(this.#path, aside)
+      this.#log.warn({ err: reason, path: aside }, 'record of stored files was damaged and is put aside; its files count as placed ones')
+    } catch (error) {
+      // A directory that cannot be written: what is cached there can be served all the same.
+      this.#log.warn({ err: reason, cause: error, path: this.#path }, 'record of stored files cannot be read; its files count as placed ones')
+    }
+  }
+
+  /** Writes one at a time. What is changed while one is being written waits for the next, together. */
+  #save (): Promise<void> {
+    this.#waiting ??= this.#writing.then(() => {
+      this.#waiting = null
+      const writing = this.#write()
+      this.#writing = writing.catch(() => {})
+      return writing
+    })
+    return this.#waiting
+  }
+
+  /** At any moment the name holds the old record or the new one, whole: the rename comes after the bytes are on disk. */
+  async #write (): Promise<void> {
+    const text = JSON.stringify({ version: formatVersion, files: this.list() }, null, 2)
+    const temporary = `${this.#path}.tmp`
+    try {
+      await mkdir(dirname(this.#path), { recursive: true })
+      await writeSynced(temporary, text)
+      await rename(temporary, this.#path)
+      await syncFolder(dirname(this.#path))
+    } catch (error) {
+      throw new CodedError('STORE_FAILED', 'the record of stored files cannot be written', { cause: error })
+    }
+  }
+}
+
+function keyOf ({ infohash, fileIndex }: Pick<StoredFile, 'infohash' | 'fileIndex'>): string {
+  return `${infohash}/${fileIndex}`
+}
+
+async function writeSynced (path: string, text: string): Promise<void> {
+  const handle = await open(path, 'w')
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+async function syncFolder (path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+function parseRecord (text: string): { entries: StoredFile[], rejected: number } {
+  const record: unknown = JSON.parse(text)
+  if (typeof record !== 'object' || record === null || !('version' in record) || !('files' in record)) throw new Error('not a record')
+  if (record.version !== formatVersion) throw new Error(`format version ${String(record.version)}, not ${formatVersion}`)
+  if (!Array.isArray(record.files)) throw new Error('not a record')
+  const entries = record.files.map(parseEntry).filter((entry) => entry !== null)
+  return { entries, rejected: record.files.length - entries.length }
+}
+
+function parseEntry (value: unknown): StoredFile | null {
+  if (typeof value !== 'object' || value === null) return null
+  const { infohash, fileIndex, path, lengthBytes, inode, name, storedAt, isDefault }: Partial<Record<keyof StoredFile, unknown>> = value
+  if (typeof infohash !== 'string' || !/^[0-9a-f]{40}$/.test(infohash)) return null
+  if (typeof fileIndex !== 'number' || !Number.isSafeInteger(fileIndex) || fileIndex < 0) return null
+  if (typeof lengthBytes !== 'number' || !Number.isSafeInteger(lengthBytes) || lengthBytes < 0) return null
+  if (typeof path !== 'string' || !isInside(path)) return null
+  if (typeof inode !== 'string' || typeof name !== 'string' || typeof storedAt !== 'string' || typeof isDefault !== 'boolean') return null
+  return { infohash, fileIndex, path, lengthBytes, inode, name, storedAt, isDefault }
+}
+
+/** The record is a file that anybody may have edited: a path out of it leads nowhere but into the directory. */
+function isInside (path: string): boolean {
+  if (path === '' || path.includes('\0') || isAbsolute(path) || normalize(path) !== path) return false
+  const [first] = path.split(sep)
+  return first !== '..' && first !== '.' && first !== stateFolder
+}
+
+function hasCode (error: unknown, ...codes: string[]): boolean {
+  return error instanceof Error && 'code' in error && codes.includes(String(error.code))
+}
