@@ -115,10 +115,7 @@ export class PieceFiles {
     const spans = this.#geometry.spansIn({ start, end: start + length - 1 })
     const buffer = Buffer.allocUnsafeSlow(length)
     try {
-      if (this.#touchesUnwanted(spans, this.#paths)) {
-        await this.#pool.once(edgePath(this.#layout, piece), 'r', handle => readFully(handle, buffer, offset))
-        return buffer
-      }
+      if (await this.#readEdge(piece, offset, spans, buffer)) return buffer
       for (const { fileIndex, fileOffset, pieceOffset, length } of spans) {
         const part = buffer.subarray(pieceOffset, pieceOffset + length)
         if (this.#isPadding(fileIndex)) part.fill(0)
@@ -201,6 +198,22 @@ export class PieceFiles {
       } catch (error) {
         // The file moved while the call waited for a handle.
         if (isMissing(error) && this.#paths.get(fileIndex) !== path) continue
+        throw error
+      }
+    }
+  }
+
+  /** Fills the buffer from the piece's edge file; false when it needs none, for its files have all of it. */
+  async #readEdge (piece: PieceIndex, offset: number, spans: readonly FileSpan[], buffer: Buffer): Promise<boolean> {
+    for (;;) {
+      const layout = this.#layout
+      if (!this.#touchesUnwanted(spans, this.#paths)) return false
+      try {
+        await this.#pool.once(edgePath(layout, piece), 'r', handle => readFully(handle, buffer, offset))
+        return true
+      } catch (error) {
+        // The unwanted file became a wanted one meanwhile, and took its bytes from the edge file.
+        if (isMissing(error) && this.#layout !== layout) continue
         throw error
       }
     }
