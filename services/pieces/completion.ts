@@ -24,9 +24,11 @@ export class Completion {
   #count = 0
 
   /** Nothing verified yet, or the given bits, which are taken over. */
-  constructor (torrent: Pick<Metadata, 'infohash' | 'pieceCount' | 'pieceLength'>, bits = new Uint8Array(Math.ceil(torrent.pieceCount / 8))) {
+  constructor (torrent: Pick<Metadata, 'infohash' | 'pieceCount' | 'pieceLength'>, bits: Uint8Array = new Uint8Array(Math.ceil(torrent.pieceCount / 8))) {
     this.#torrent = torrent
     this.#bits = bits
+    const spareBits = bits.length * 8 - torrent.pieceCount
+    if (spareBits > 0) bits[bits.length - 1] = (bits.at(-1) ?? 0) >>> spareBits << spareBits
     for (let piece = 0; piece < torrent.pieceCount; piece++) if (this.#isSet(piece)) this.#count++
   }
 
