@@ -1,0 +1,181 @@
+import { Agent, errors, request } from 'undici'
+import { CodedError } from '../errors.ts'
+import { checkUrl, guardedLookup } from './address-guard.ts'
+import type { Dispatcher } from 'undici'
+
+export interface FetcherOptions {
+  /** Lifts the address guard for everything this fetcher gets. */
+  readonly allowPrivateNetworks: boolean
+}
+
+export interface GetOptions {
+  /** The operator configured this URL: the guard does not ask about it. Its redirects are never trusted. */
+  readonly isTrusted: boolean
+  readonly headers?: Readonly<Record<string, string>>
+  readonly signal: AbortSignal
+  readonly maxRedirects?: number
+  /** From the request (waiting for a connection included) to the reply's headers, for each hop. */
+  readonly headersTimeoutMs?: number
+  /** Silence in the middle of the body. Time in which nobody reads does not count. */
+  readonly bodyTimeoutMs?: number
+}
+
+export interface Reply {
+  readonly status: number
+  /** Lower-case names; repeated fields are joined by `, ` (RFC 9110 section 5.3). */
+  readonly headers: Readonly<Record<string, string | undefined>>
+  /** Where the reply came from, redirects followed. */
+  readonly url: URL
+  /**
+   * The bytes, to be iterated once. Throws HTTP_TIMEOUT, SOURCE_FAILED, or the signal's reason. Ending the iteration
+   * early gives the connection back or closes it, as discard() does.
+   */
+  readonly body: AsyncGenerator<Buffer, void, void>
+  /** For a reply whose body nobody wants: reads what little is left, or closes the connection. Idempotent, does not wait. */
+  discard (): void
+}
+
+type Body = Dispatcher.ResponseData['body']
+
+const REDIRECTS = new Set([301, 302, 303, 307, 308])
+const CONNECTIONS_PER_ORIGIN = 8
+/** So much of an unwanted body is read to keep its connection; more, or a slower one, costs a new connection instead. */
+const DISCARD_LIMIT_BYTES = 16 * 1024
+const DISCARD_TIMEOUT_MS = 1000
+const DEFAULT_TIMEOUT_MS = 10_000
+
+/**
+ * GET for everything the server fetches over HTTP. Two connection pools that never mix: URLs of the operator, and URLs
+ * that somebody else chose (a torrent, a magnet, a redirect), whose sockets reach public addresses only.
+ */
+export class Fetcher {
+  readonly #trusted: Agent
+  readonly #guarded: Agent
+  readonly #allowPrivateNetworks: boolean
+
+  constructor ({ allowPrivateNetworks }: FetcherOptions) {
+    // HTTP/1.1 only: a connection of its own for each piece is what lets a slow or hanging one be given up alone.
+    const options = { connections: CONNECTIONS_PER_ORIGIN, pipelining: 1, allowH2: false }
+    const connect = { timeout: DEFAULT_TIMEOUT_MS }
+    this.#allowPrivateNetworks = allowPrivateNetworks
+    this.#trusted = new Agent({ ...options, connect })
+    this.#guarded = new Agent({ ...options, connect: allowPrivateNetworks ? connect : { ...connect, lookup: guardedLookup } })
+  }
+
+  /**
+   * The reply to a GET, redirects followed, whatever its status. Throws ADDRESS_REFUSED, HTTP_TIMEOUT, SOURCE_FAILED
+   * (no connection, reset, TLS, too many redirects), or the signal's reason.
+   */
+  async get (url: URL, options: GetOptions): Promise<Reply> {
+    const { signal, maxRedirects = 3 } = options
+    let isTrusted = options.isTrusted || this.#allowPrivateNetworks
+    let headers: Record<string, string> = { 'user-agent': 'Self-Streme', accept: '*/*', 'accept-encoding': 'identity', ...options.headers }
+    let target = url
+    for (let redirects = 0; ; redirects++) {
+      const reply = await this.#hop(target, { ...options, headers, isTrusted })
+      const location = REDIRECTS.has(reply.status) ? reply.headers['location'] : undefined
+      if (location === undefined) return reply
+      reply.discard()
+      signal.throwIfAborted()
+      if (redirects === maxRedirects) throw new CodedError('SOURCE_FAILED', `${url.host} redirects more than ${maxRedirects} times`)
+      const next = URL.parse(location, target.href)
+      if (next === null) throw new CodedError('SOURCE_FAILED', `${target.host} redirects to something that is no URL`)
+      if (next.origin !== target.origin) headers = withoutCredentials(headers)
+      target = next
+      isTrusted = this.#allowPrivateNetworks
+    }
+  }
+
+  /** Closes every connection; what is still being read fails. */
+  async close (): Promise<void> {
+    await Promise.all([this.#trusted.destroy(), this.#guarded.destroy()])
+  }
+
+  async #hop (url: URL, { isTrusted, headers, signal, headersTimeoutMs = DEFAULT_TIMEOUT_MS, bodyTimeoutMs = DEFAULT_TIMEOUT_MS }: GetOptions & { headers: Record<string, string> }): Promise<Reply> {
+    signal.throwIfAborted()
+    if (isTrusted) checkScheme(url)
+    else checkUrl(url)
+    // undici's own limits begin at the socket; this one also bounds the lookup and the wait for a free connection.
+    const deadline = new AbortController()
+    const timer = setTimeout(() => {
+      deadline.abort(new CodedError('HTTP_TIMEOUT', `${url.host} did not answer within ${headersTimeoutMs} ms`))
+    }, headersTimeoutMs)
+    const either = AbortSignal.any([signal, deadline.signal])
+    try {
+      const { statusCode, headers: received, body } = await request(withoutUser(url), {
+        dispatcher: isTrusted ? this.#trusted : this.#guarded,
+        method: 'GET',
+        headers: { ...basicAuthorization(url), ...headers },
+        signal: either,
+        headersTimeout: 0,
+        bodyTimeout: bodyTimeoutMs
+      })
+      body.on('error', () => {}) // an error that comes while nobody reads is told by the next read
+      return { status: statusCode, headers: joined(received), url, body: bytesOf(body, url, either), discard: () => { discard(body) } }
+    } catch (error) {
+      throw reasonOf(error, url, either)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+}
+
+async function * bytesOf (body: Body, url: URL, signal: AbortSignal): AsyncGenerator<Buffer, void, void> {
+  try {
+    yield * body.iterator({ destroyOnReturn: false })
+  } catch (error) {
+    throw reasonOf(error, url, signal)
+  } finally {
+    discard(body)
+  }
+}
+
+function discard (body: Body): void {
+  if (body.destroyed) return
+  let left = DISCARD_LIMIT_BYTES
+  const timer = setTimeout(() => { body.destroy() }, DISCARD_TIMEOUT_MS)
+  body.once('close', () => { clearTimeout(timer) })
+  body.on('data', (chunk: Buffer) => {
+    left -= chunk.length
+    if (left < 0) body.destroy()
+  })
+  body.resume()
+}
+
+/** Why a request or its body failed: the signal's reason when that aborted, else a coded sentence that names the host only. */
+function reasonOf (error: unknown, url: URL, signal: AbortSignal): unknown {
+  if (signal.aborted) return signal.reason
+  if (error instanceof CodedError) return error
+  if (error instanceof errors.BodyTimeoutError || error instanceof errors.ConnectTimeoutError) {
+    return new CodedError('HTTP_TIMEOUT', error instanceof errors.BodyTimeoutError ? `${url.host} fell silent` : `${url.host} cannot be reached`, { cause: error })
+  }
+  // Several addresses that all failed make an AggregateError, whose message is empty.
+  const message = error instanceof Error ? error.message || ('code' in error ? String(error.code) : error.name) : String(error)
+  return new CodedError('SOURCE_FAILED', `${url.host}: ${message}`, { cause: error })
+}
+
+function checkScheme (url: URL): void {
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') throw new CodedError('ADDRESS_REFUSED', `${url.protocol} is not http or https`)
+}
+
+function withoutUser (url: URL): URL {
+  const plain = new URL(url)
+  plain.username = ''
+  plain.password = ''
+  return plain
+}
+
+/** `http://user:password@host/` of the operator, as every HTTP client understands it (RFC 7617). */
+function basicAuthorization (url: URL): Record<string, string> {
+  if (url.username === '' && url.password === '') return {}
+  const credentials = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`
+  return { authorization: `Basic ${Buffer.from(credentials).toString('base64')}` }
+}
+
+function withoutCredentials (headers: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !/^(authorization|cookie|x-api-key)$/i.test(name)))
+}
+
+function joined (headers: Record<string, string | string[] | undefined>): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), Array.isArray(value) ? value.join(', ') : value]))
+}

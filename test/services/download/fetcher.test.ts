@@ -1,0 +1,232 @@
+import t from 'tap'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { Fetcher } from '../../../services/download/fetcher.ts'
+import type { RequestListener } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Test } from 'tap'
+
+/** A loopback server that counts its connections and requests. */
+async function serve (t: Test, listener: RequestListener): Promise<{ url: URL, requests: string[], sockets: Set<Socket>, connections: () => number }> {
+  const requests: string[] = []
+  const sockets = new Set<Socket>()
+  let connections = 0
+  const server = createServer((request, response) => {
+    requests.push(request.url ?? '')
+    listener(request, response)
+  })
+  server.on('connection', (socket) => {
+    connections++
+    sockets.add(socket)
+    socket.on('close', () => { sockets.delete(socket) })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return { url: new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`), requests, sockets, connections: () => connections }
+}
+
+function fetcher (t: Test, allowPrivateNetworks = false): Fetcher {
+  const fetcher = new Fetcher({ allowPrivateNetworks })
+  t.teardown(async () => { await fetcher.close() })
+  return fetcher
+}
+
+async function text (body: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = []
+  for await (const chunk of body) chunks.push(chunk)
+  return Buffer.concat(chunks).toString()
+}
+
+/** A socket that is reset says 'error' first, which `once` takes for its own failure. */
+async function closed (sockets: Iterable<Socket>): Promise<void> {
+  await Promise.all([...sockets].map(async (socket) => {
+    await new Promise<void>((resolve) => {
+      if (socket.closed) resolve()
+      else socket.once('close', () => { resolve() })
+    })
+  }))
+}
+
+/** undici offers a connection again on the turn after its reply ended. */
+async function nextTurn (): Promise<void> {
+  await new Promise((resolve) => { setImmediate(resolve) })
+}
+
+const { signal } = new AbortController()
+
+t.test('gets what the operator configured, asks for plain bytes, keeps the connection', async (t) => {
+  const { url, connections } = await serve(t, (request, response) => {
+    response.setHeader('X-Seen', `${request.headers['accept-encoding'] ?? ''} ${request.headers.range ?? ''}`)
+    response.end('hello')
+  })
+  const { get } = bound(fetcher(t))
+  for (let i = 0; i < 3; i++) {
+    const reply = await get(url, { isTrusted: true, headers: { range: 'bytes=0-4' }, signal })
+    t.equal(reply.status, 200)
+    t.equal(reply.headers['x-seen'], 'identity bytes=0-4')
+    t.equal(await text(reply.body), 'hello')
+    await nextTurn()
+  }
+  t.equal(connections(), 1)
+})
+
+t.test('a body that was read to its last byte, and no further, keeps its connection', async (t) => {
+  const bytes = Buffer.alloc(300_000, 'x')
+  const { url, connections } = await serve(t, (_request, response) => { response.end(bytes) })
+  const { get } = bound(fetcher(t))
+  for (let i = 0; i < 3; i++) {
+    const { body } = await get(url, { isTrusted: true, signal })
+    let length = 0
+    while (length < bytes.length) {
+      const { value } = await body.next()
+      length += value?.length ?? 0
+    }
+    await body.return()
+    await nextTurn()
+  }
+  t.equal(connections(), 1)
+})
+
+t.test('an unwanted large body closes its connection, a small one is read', async (t) => {
+  const { url, sockets } = await serve(t, (request, response) => { response.end(Buffer.alloc(request.url === '/large' ? 50_000_000 : 100)) })
+  const { get } = bound(fetcher(t))
+  const large = await get(new URL('/large', url), { isTrusted: true, signal })
+  large.discard()
+  large.discard()
+  await closed(sockets)
+  const small = await get(url, { isTrusted: true, signal })
+  const [socket] = sockets
+  small.discard()
+  t.equal(await text((await get(url, { isTrusted: true, signal })).body), '\0'.repeat(100))
+  t.equal(socket?.destroyed, false)
+})
+
+t.test('what a stranger named may not reach this machine, by address or by name', async (t) => {
+  const { url, requests } = await serve(t, (_request, response) => { response.end('secret') })
+  const { get } = bound(fetcher(t))
+  for (const target of [url.href, url.href.replace('127.0.0.1', 'localhost'), url.href.replace('127.0.0.1', '[::ffff:127.0.0.1]'), 'file:///etc/passwd', 'http://user:pass@example.org/']) {
+    await t.rejects(get(new URL(target), { isTrusted: false, signal }), { code: 'ADDRESS_REFUSED' }, target)
+  }
+  await t.rejects(get(new URL('ftp://example.org/'), { isTrusted: true, signal }), { code: 'ADDRESS_REFUSED' })
+  t.strictSame(requests, [])
+})
+
+t.test('HTTP_ALLOW_PRIVATE_NETWORKS lifts the guard, redirects included', async (t) => {
+  const { url, requests } = await serve(t, (request, response) => {
+    if (request.url === '/') response.writeHead(302, { location: '/there' }).end()
+    else response.end('ok')
+  })
+  const { get } = bound(fetcher(t, true))
+  const reply = await get(url, { isTrusted: false, signal })
+  t.equal(await text(reply.body), 'ok')
+  t.equal(reply.url.pathname, '/there')
+  t.strictSame(requests, ['/', '/there'])
+})
+
+t.test('a redirect of a trusted URL is not trusted', async (t) => {
+  const { url, requests } = await serve(t, (_request, response) => { response.writeHead(302, { location: '/internal' }).end() })
+  const { get } = bound(fetcher(t))
+  await t.rejects(get(url, { isTrusted: true, signal }), { code: 'ADDRESS_REFUSED' })
+  t.strictSame(requests, ['/'])
+})
+
+t.test('a redirect loop ends, a redirect to nonsense too, one without Location is the reply', async (t) => {
+  const { url, requests } = await serve(t, (request, response) => {
+    if (request.url === '/loop') response.writeHead(302, { location: '/loop' }).end()
+    else if (request.url === '/nonsense') response.writeHead(301, { location: 'http://[' }).end()
+    else response.writeHead(307).end('as it is')
+  })
+  const { get } = bound(fetcher(t, true))
+  await t.rejects(get(new URL('/loop', url), { isTrusted: true, maxRedirects: 2, signal }), { code: 'SOURCE_FAILED', message: /redirects more than 2 times/ })
+  t.equal(requests.length, 3)
+  await t.rejects(get(new URL('/nonsense', url), { isTrusted: true, signal }), { code: 'SOURCE_FAILED' })
+  t.equal((await get(url, { isTrusted: true, signal })).status, 307)
+})
+
+t.test('credentials of the operator go to their host only', async (t) => {
+  const seen: Array<string | undefined> = []
+  const other = await serve(t, (request, response) => {
+    seen.push(request.headers.authorization)
+    response.end('ok')
+  })
+  const { url } = await serve(t, (request, response) => {
+    seen.push(request.headers.authorization)
+    response.writeHead(302, { location: other.url.href }).end()
+  })
+  const { get } = bound(fetcher(t, true))
+  url.username = 'me'
+  url.password = 'p%40ss'
+  await text((await get(url, { isTrusted: true, signal })).body)
+  url.username = url.password = ''
+  await text((await get(url, { isTrusted: true, headers: { Authorization: 'Bearer x' }, signal })).body)
+  t.strictSame(seen, [`Basic ${Buffer.from('me:p@ss').toString('base64')}`, undefined, 'Bearer x', undefined])
+})
+
+t.test('nobody waits for ever: no connection, no headers, silence in the body', async (t) => {
+  const { url, sockets } = await serve(t, (request, response) => {
+    if (request.url === '/silence') response.writeHead(200, { 'content-length': 10 }).write('abc')
+    if (request.url === '/cut') response.writeHead(200, { 'content-length': 10 }).write('abc', () => { response.destroy() })
+    if (request.url === '/reset') request.socket.resetAndDestroy()
+  })
+  const { get } = bound(fetcher(t))
+  await t.rejects(get(url, { isTrusted: true, headersTimeoutMs: 100, signal }), { code: 'HTTP_TIMEOUT', message: /did not answer within 100 ms/ })
+  const silence = await get(new URL('/silence', url), { isTrusted: true, bodyTimeoutMs: 100, signal })
+  await t.rejects(text(silence.body), { code: 'HTTP_TIMEOUT', message: /fell silent/ })
+  const cut = await get(new URL('/cut', url), { isTrusted: true, signal })
+  await t.rejects(text(cut.body), { code: 'SOURCE_FAILED' })
+  await t.rejects(get(new URL('/reset', url), { isTrusted: true, signal }), { code: 'SOURCE_FAILED' })
+  url.port = '1'
+  await t.rejects(get(url, { isTrusted: true, signal }), { code: 'SOURCE_FAILED', message: /ECONNREFUSED/ })
+  await closed(sockets)
+})
+
+t.test('the reader leaves: before, while waiting, in the middle of the body', async (t) => {
+  const { url, sockets } = await serve(t, (request, response) => {
+    if (request.url === '/body') response.writeHead(200).write('abc')
+    else stop.abort(new Error('gone'))
+  })
+  const { get } = bound(fetcher(t))
+  const stop = new AbortController()
+  await t.rejects(get(url, { isTrusted: true, signal: AbortSignal.abort(new Error('gone before')) }), { message: 'gone before' })
+  await t.rejects(get(url, { isTrusted: true, signal: stop.signal }), { message: 'gone' })
+  const leave = new AbortController()
+  const { body } = await get(new URL('/body', url), { isTrusted: true, signal: leave.signal })
+  t.equal(String((await body.next()).value), 'abc')
+  leave.abort(new Error('gone in the middle'))
+  await t.rejects(body.next(), { message: 'gone in the middle' })
+  await closed(sockets)
+})
+
+t.test('connections to one origin are bounded, and a wait for one is bounded too', async (t) => {
+  const { url, sockets } = await serve(t, () => {})
+  const { get } = bound(fetcher(t))
+  await Promise.all(Array.from({ length: 12 }, async () => {
+    await t.rejects(get(url, { isTrusted: true, headersTimeoutMs: 300, signal }), { code: 'HTTP_TIMEOUT' })
+  }))
+  t.ok(sockets.size <= 8)
+})
+
+t.test('close() leaves no socket, and ends what is still being read', async (t) => {
+  const { url, sockets } = await serve(t, (request, response) => {
+    if (request.url === '/idle') response.end('x')
+    else response.write('x')
+  })
+  const own = new Fetcher({ allowPrivateNetworks: false })
+  await text((await own.get(new URL('/idle', url), { isTrusted: true, signal })).body)
+  const { body } = await own.get(url, { isTrusted: true, signal })
+  const reading = text(body)
+  reading.catch(() => {})
+  await own.close()
+  await t.rejects(reading, { code: 'SOURCE_FAILED' })
+  await t.rejects(own.get(url, { isTrusted: true, signal }), { code: 'SOURCE_FAILED' })
+  await closed(sockets)
+  t.equal(sockets.size, 0)
+})
+
+function bound (fetcher: Fetcher): { get: Fetcher['get'] } {
+  return { get: async (url, options) => await fetcher.get(url, options) }
+}
