@@ -6,12 +6,14 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 
+// The test runner puts NODE_OPTIONS that an old Node refuses into every child: env(1) takes them out, and stays the same process.
+const clean = ['-u', 'NODE_OPTIONS']
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 /** The machine's own Node, where that is an old one: npm scripts and CI find the bundled 24 first on the PATH. */
 function oldNode (): string | null {
   for (const path of [process.env.OLD_NODE ?? '', '/usr/bin/node', '/usr/local/bin/node']) {
-    if (existsSync(path) && Number(execFileSync(path, ['-p', 'process.versions.node.split(".")[0]'])) < 24) return path
+    if (existsSync(path) && Number(execFileSync('env', [...clean, path, '-p', 'process.versions.node.split(".")[0]'])) < 24) return path
   }
   return null
 }
@@ -36,7 +38,7 @@ function checkout (t: Test, server: string, bundled?: 'node 24' | 'not for this 
 }
 
 function start (t: Test, node: string, directory: string, ...args: string[]): ChildProcess {
-  const child = spawn(node, [join(directory, 'index.js'), ...args], { stdio: ['pipe', 'pipe', 'pipe'], env: { PATH: process.env.PATH } })
+  const child = spawn('env', [...clean, node, join(directory, 'index.js'), ...args], { stdio: ['pipe', 'pipe', 'pipe'] })
   t.teardown(() => { child.kill('SIGKILL') })
   return child
 }
