@@ -25,3 +25,19 @@ export async function pause (ms: number, signal: AbortSignal): Promise<void> {
     clearTimeout(timer)
   }
 }
+
+/**
+ * Runs the tasks side by side and settles as the first of them does; the others are aborted. Each gets a signal that
+ * also follows `signal`.
+ */
+export async function race<T> (signal: AbortSignal, ...tasks: ReadonlyArray<(signal: AbortSignal) => Promise<T>>): Promise<T> {
+  const stop = new AbortController()
+  const both = AbortSignal.any([signal, stop.signal])
+  const promises = tasks.map(async (task) => await task(both))
+  for (const promise of promises) promise.catch(() => {})
+  try {
+    return await Promise.race(promises)
+  } finally {
+    stop.abort()
+  }
+}

@@ -27,6 +27,8 @@ export interface SourceFile {
   readonly lastModified: Date | null
   /** Every byte was, or will be before it is handed out, checked against the torrent's piece hashes. */
   readonly isVerified: boolean
+  /** All its bytes are on this machine already: reading it brings nothing in. */
+  readonly isLocal: boolean
   /**
    * The bytes of an inclusive range that lies inside the file: exactly those, or a CodedError is thrown.
    * Honours its signal at once, and releases everything when the iteration is returned or thrown into.

@@ -1,3 +1,4 @@
+import type { CodedError } from '../errors.ts'
 import type { Demand } from './demand.ts'
 
 /**
@@ -9,8 +10,12 @@ export interface Filler {
   readonly demand: Demand
   /** Bytes received for this torrent since the filler began, verified or not; it only grows. Progress is measured by it. */
   readonly receivedBytes: number
+  /** Swarm peers that are connected; 0 for what has no peers. */
+  readonly peersConnected: number
   /** Is there anybody who may still deliver (a connected peer, a mirror that has not failed)? */
   readonly isHopeful: boolean
+  /** Why it gave up for good, or null. */
+  readonly failure: CodedError | null
   /** One line for people: `12 peers known, 3 connected`, `mirror example.org at 2.5 MB/s`. */
   readonly state: string
 }

@@ -1,0 +1,39 @@
+import fp from 'fastify-plugin'
+import { Swarm } from '../services/swarm/swarm.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The swarm process, seen from here; null where P2P is switched off. */
+    swarm: Swarm | null
+  }
+}
+
+export default fp(async function swarm (fastify) {
+  const { config } = fastify
+  const isOn = config.ENABLE_P2P && !config.CACHE_ONLY_MODE
+  const swarm = isOn
+    ? new Swarm({
+      port: config.TORRENT_PORT,
+      trackers: config.TRACKERS,
+      dhtBootstrap: config.DHT_BOOTSTRAP,
+      iceServers: iceServers(config),
+      staticPeers: config.STATIC_PEERS,
+      uploadLimitBytes: config.UPLOAD_LIMIT === null ? -1 : config.UPLOAD_LIMIT * 1000,
+      downloadLimitBytes: config.DOWNLOAD_LIMIT === null ? -1 : config.DOWNLOAD_LIMIT * 1000,
+      isPortMappingEnabled: config.ENABLE_PORT_MAPPING,
+      isLsdEnabled: !config.isPanel,
+      log: fastify.log
+    })
+    : null
+  fastify.decorate('swarm', swarm)
+  swarm?.start()
+  fastify.addHook('onClose', async () => { await swarm?.close() })
+}, { name: 'swarm', dependencies: ['config'] })
+
+function iceServers ({ STUN_SERVERS, TURN_URLS, TURN_USERNAME, TURN_CREDENTIAL }: {
+  STUN_SERVERS: readonly string[], TURN_URLS: readonly string[], TURN_USERNAME: string | null, TURN_CREDENTIAL: string | null
+}): object[] {
+  const stun = STUN_SERVERS.map((server) => ({ urls: server.startsWith('stun:') ? server : `stun:${server}` }))
+  const turn = TURN_URLS.map((urls) => ({ urls, username: TURN_USERNAME ?? '', credential: TURN_CREDENTIAL ?? '' }))
+  return [...stun, ...turn]
+}

@@ -1,0 +1,16 @@
+import fp from 'fastify-plugin'
+import { TorrentList } from '../services/torrent/torrent-list.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** What people added, and what is known of each torrent. */
+    torrentList: TorrentList
+  }
+}
+
+export default fp(async function torrentList (fastify) {
+  const { sources, torrents, cache, log, config } = fastify
+  const list = await TorrentList.open({ directory: config.TORRENT_DOWNLOAD_PATH, sources, torrents, cache, log })
+  fastify.decorate('torrentList', list)
+  fastify.addHook('preClose', async () => { await list.close() })
+}, { name: 'torrent-list', dependencies: ['config', 'source-chain', 'torrents', 'cache'] })

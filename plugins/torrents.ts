@@ -1,0 +1,22 @@
+import fp from 'fastify-plugin'
+import { Torrents } from '../services/torrent/torrents.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The torrents that run: their metadata, stores and fillers. */
+    torrents: Torrents
+  }
+}
+
+export default fp(async function torrents (fastify) {
+  const { TORRENT_DOWNLOAD_PATH, LINGER, MAX_TORRENTS } = fastify.config
+  const torrents = new Torrents({
+    directory: TORRENT_DOWNLOAD_PATH,
+    stored: fastify.stored,
+    lingerMs: LINGER * 1000,
+    maxTorrents: MAX_TORRENTS,
+    log: fastify.log
+  })
+  fastify.decorate('torrents', torrents)
+  fastify.addHook('onClose', async () => { await torrents.close() })
+}, { name: 'torrents', dependencies: ['config', 'stored-files'] })

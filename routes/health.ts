@@ -1,0 +1,19 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+
+/** Liveness and readiness, for probes: no state is changed, nothing is waited for. */
+const health: FastifyPluginAsyncTypebox = async (fastify) => {
+  fastify.addHook('onRequest', async (_request, reply) => { reply.header('Cache-Control', 'no-store') })
+
+  fastify.get('/health', async () => ({ status: 'ok' }))
+
+  fastify.get('/ready', async (_request, reply) => {
+    const { swarm, sources } = fastify
+    if (sources.closing.aborted) {
+      return await reply.code(503).send({ status: 'unavailable', reasons: ['the server is shutting down'] })
+    }
+    const reasons = swarm?.status.state === 'unavailable' ? [`P2P: ${swarm.status.reason}`] : []
+    return { status: reasons.length === 0 ? 'ok' : 'degraded', reasons, sources: sources.names, p2p: swarm?.status ?? { state: 'off' } }
+  })
+}
+
+export default health

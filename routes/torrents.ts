@@ -1,0 +1,97 @@
+import { Type } from 'typebox'
+import { CodedError } from '../services/errors.ts'
+import { parseInfohash } from '../services/torrent/infohash.ts'
+import { parseMagnet } from '../services/torrent/magnet.ts'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply } from 'fastify'
+import type { ErrorBody } from '../plugins/errors.ts'
+import type { FileStatus, TorrentStatus } from '../services/torrent/torrent-list.ts'
+import type { Hints } from '../services/torrent/torrent.ts'
+
+const params = Type.Object({ infoHash: Type.String() })
+const body = Type.Object({
+  magnetUri: Type.Optional(Type.String({ maxLength: 100_000 })),
+  infoHash: Type.Optional(Type.String({ maxLength: 100 })),
+  name: Type.Optional(Type.String({ maxLength: 1000 }))
+})
+const removal = Type.Object({ deleteFiles: Type.Boolean({ default: false }) })
+
+/** Add a torrent, look at it, remove it. */
+const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
+  const { torrentList } = fastify
+
+  fastify.post('/api/torrents', { schema: { body } }, async (request, reply) => {
+    const { magnetUri, infoHash, name } = request.body
+    if (!magnetUri && !infoHash) return await reply.code(400).send({ error: 'magnetUri or infoHash is required' })
+    const wanted = wantedOf(magnetUri, infoHash, name)
+    if (wanted === null) return await reply.code(400).send(invalidInfohash(infoHash ?? ''))
+    const { infohash, hints } = wanted
+    if (!await torrentList.add(infohash, hints)) {
+      return await reply.code(503).send({ error: 'Service unavailable', message: 'too many torrents were added: delete some first' })
+    }
+    const status = await torrentList.status(infohash)
+    reply.code(status?.cached === true ? 200 : 202)
+    return { success: true, data: status === null ? { infoHash: infohash, ...linksOf(infohash) } : present(status) }
+  })
+
+  fastify.get('/api/torrents', async () => ({ success: true, data: (await torrentList.list()).map(present) }))
+
+  fastify.get('/api/torrents/:infoHash', { schema: { params } }, async (request, reply) => {
+    const status = await find(request.params.infoHash)
+    return status === null ? notFound(reply, request.params.infoHash) : { success: true, data: present(status) }
+  })
+
+  fastify.get('/api/torrents/:infoHash/files', { schema: { params } }, async (request, reply) => {
+    const status = await find(request.params.infoHash)
+    return status === null ? notFound(reply, request.params.infoHash) : { success: true, data: present(status).files }
+  })
+
+  fastify.delete('/api/torrents/:infoHash', { schema: { params, querystring: removal } }, async (request, reply) => {
+    const infohash = parseInfohash(request.params.infoHash)
+    const { deleteFiles } = request.query
+    const isRemoved = infohash !== null && await torrentList.remove(infohash, { deleteFiles })
+    return isRemoved ? { success: true, data: { infoHash: infohash, deletedFiles: deleteFiles } } : notFound(reply, request.params.infoHash)
+  })
+
+  async function find (text: string): Promise<TorrentStatus | null> {
+    const infohash = parseInfohash(text)
+    return infohash === null ? null : await torrentList.status(infohash)
+  }
+
+  function present (status: TorrentStatus) {
+    const { infoHash } = status
+    const files = status.files.map((file: FileStatus) => ({ ...file, streamUrl: `${linksOf(infoHash).streamUrl}?fileIndex=${file.index}` }))
+    return { ...status, files, ...linksOf(infoHash) }
+  }
+
+  function linksOf (infohash: string): { streamUrl: string, statusUrl: string } {
+    const base = fastify.config.BASE_URL?.replace(/\/+$/, '') ?? ''
+    return { streamUrl: `${base}/stream/proxy/${infohash}`, statusUrl: `${base}/api/torrents/${infohash}` }
+  }
+}
+
+export default torrents
+
+/** What to add; null when the infohash is none. A magnet that cannot be used throws a 400 that says why. */
+function wantedOf (magnetUri: string | undefined, infoHash: string | undefined, name: string | undefined): { infohash: string, hints: Hints } | null {
+  if (!magnetUri) {
+    const infohash = parseInfohash(infoHash ?? '')
+    return infohash === null ? null : { infohash, hints: { name: name ?? null } }
+  }
+  try {
+    const magnet = parseMagnet(magnetUri)
+    return { infohash: magnet.infohash, hints: { ...magnet, name: name ?? magnet.name } }
+  } catch (error) {
+    if (error instanceof CodedError) throw Object.assign(error, { statusCode: 400 })
+    throw error
+  }
+}
+
+function invalidInfohash (text: string): ErrorBody {
+  return { error: 'Bad request', message: `${JSON.stringify(text.slice(0, 80))} is not an infohash: give 40 hex digits or 32 base32 characters` }
+}
+
+async function notFound (reply: FastifyReply, infoHash: string): Promise<ErrorBody> {
+  reply.code(404)
+  return { error: 'Torrent not found', infoHash }
+}

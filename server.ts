@@ -1,0 +1,72 @@
+import { join } from 'node:path'
+import { buildApp } from './app.ts'
+import { readConfig } from './services/config.ts'
+import type { FastifyServerOptions } from 'fastify'
+import type { Config } from './services/config.ts'
+
+/** How long a stop may take before the process ends regardless, beyond SHUTTING_DOWN's own work. */
+const EXIT_LIMIT_MS = 4000
+
+const config = configOrExit()
+const app = await buildApp({ config, logger: loggerOf(config) }).catch((error: unknown) => {
+  exitWith(`Self-Streme could not start: ${error instanceof Error ? error.message : String(error)}`)
+})
+
+let isStopping = false
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => { void stop(signal) })
+
+try {
+  await app.listen({ port: config.PORT, host: config.HOST })
+  // Panels wait for this line, plain and on stdout whatever the log looks like.
+  const [address] = app.addresses()
+  process.stdout.write(`Server listening on port ${address?.port ?? config.PORT}\n`)
+} catch (error) {
+  await app.close().catch(() => {})
+  exitWith(listenFailure(error))
+}
+
+/** Streams end, the swarm process ends, what is on disk is complete; a second signal does not wait for it. */
+async function stop (signal: string): Promise<void> {
+  if (isStopping) process.exit(1)
+  isStopping = true
+  app.log.info({ signal }, 'stopping')
+  setTimeout(() => {
+    app.log.error({}, `stopping took longer than ${EXIT_LIMIT_MS} ms`)
+    process.exit(1)
+  }, EXIT_LIMIT_MS).unref()
+  try {
+    await app.close()
+    process.exit(0)
+  } catch (error) {
+    app.log.error({ err: error }, 'stopping failed')
+    process.exit(1)
+  }
+}
+
+function configOrExit (): Config {
+  try {
+    return readConfig(process.env, join(process.cwd(), '.env'))
+  } catch (error) {
+    exitWith(error instanceof Error ? error.message : String(error))
+  }
+}
+
+function loggerOf ({ LOG_LEVEL, LOG_FORMAT }: Config): FastifyServerOptions['logger'] {
+  const isPretty = LOG_FORMAT === 'pretty'
+  const redact = ['req.headers.authorization', 'req.headers.cookie']
+  return { level: LOG_LEVEL, redact, ...(isPretty ? { transport: { target: 'pino-pretty', options: { ignore: 'pid,hostname,reqId,infohash', translateTime: 'HH:MM:ss', singleLine: true } } } : {}) }
+}
+
+function listenFailure (error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (code === 'EADDRINUSE') {
+    return `Port ${config.PORT} is taken by another program (Stremio's own streaming server uses 11470): stop it, or set PORT to a free port.`
+  }
+  if (code === 'EACCES') return `Port ${config.PORT} needs more rights than this user has: set PORT to one above 1023.`
+  return `Cannot listen on ${config.HOST}:${config.PORT}: ${error instanceof Error ? error.message : String(error)}`
+}
+
+function exitWith (message: string): never {
+  process.stderr.write(`${message}\n`)
+  process.exit(1)
+}

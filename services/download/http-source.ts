@@ -1,0 +1,100 @@
+import { abortable, pause, race } from '../deadline.ts'
+import { CodedError } from '../errors.ts'
+import { formatBytes } from '../format.ts'
+import { isVideo } from '../http/content-type.ts'
+import { openFilledFile } from '../pieces/filled-file.ts'
+import { selectFile } from '../torrent/file-selection.ts'
+import { HttpDownloader } from './http-downloader.ts'
+import { templateMirrors, webSeedMirrors } from './mirrors.ts'
+import { lookupTorrent } from './torrent-lookup.ts'
+import type { Log } from '../log.ts'
+import type { Filler } from '../pieces/filler.ts'
+import type { Source, SourceFile, StreamRequest } from '../source.ts'
+import type { Torrent } from '../torrent/torrent.ts'
+import type { Torrents } from '../torrent/torrents.ts'
+import type { Metadata } from '../torrent/metadata.ts'
+import type { Fetcher } from './fetcher.ts'
+
+const HOPE_INTERVAL_MS = 100
+
+export interface HttpSourceOptions {
+  readonly torrents: Torrents
+  readonly fetcher: Fetcher
+  /** `.torrent` by infohash: URLs with `{hash}` or `{HASH}`. */
+  readonly metadataUrls: readonly string[]
+  /** The file itself: URLs with `{hash}`, `{index}` and so on. */
+  readonly mirrorUrls: readonly string[]
+  readonly stallTimeoutMs: number
+  readonly log: Log
+}
+
+/** HTTP download as a source: any infohash is its own, whose `.torrent` can be had and which has a mirror. */
+export function httpSource (options: HttpSourceOptions): Omit<Source, 'priority'> {
+  const { torrents } = options
+  return {
+    name: 'http-fallback',
+    async open (request, signal) {
+      const lease = torrents.join(request.infohash, { trackers: request.trackers })
+      try {
+        return await openFromMirrors(request, lease.torrent, options, signal)
+      } finally {
+        lease.release()
+      }
+    }
+  }
+}
+
+async function openFromMirrors (request: StreamRequest, torrent: Torrent, options: HttpSourceOptions, signal: AbortSignal): Promise<SourceFile> {
+  const { torrents, stallTimeoutMs } = options
+  await abortable(torrent.loaded, signal)
+  const filler = await abortable(torrent.fill('http-fallback', async () => await startDownload(torrent, request, options)), signal)
+  return await race(signal,
+    async (signal) => await openFilledFile(request, { torrents, store: await torrent.ready(signal), filler, stallTimeoutMs }, signal),
+    async (signal) => await exhausted(filler, signal)
+  )
+}
+
+async function exhausted (filler: Filler, signal: AbortSignal): Promise<never> {
+  while (filler.failure === null) await pause(HOPE_INTERVAL_MS, signal)
+  throw filler.failure
+}
+
+/** Metadata, then the mirrors that it and the configuration name. It belongs to the torrent and outlives the request. */
+async function startDownload (torrent: Torrent, request: StreamRequest, options: HttpSourceOptions): Promise<HttpDownloader> {
+  const { fetcher, log, mirrorUrls } = options
+  const fields = { infohash: torrent.infohash }
+  log.info(fields, '[Hybrid] Falling back to HTTP download...')
+  const metadata = torrent.metadata ?? await findMetadata(torrent, options)
+  const store = await torrent.provide(metadata)
+  logSelection(metadata, request.fileIndex, log)
+  const mirrors = [...webSeedMirrors(metadata, [...torrent.hints.webSeeds]), ...templateMirrors(mirrorUrls, metadata)]
+  if (mirrors.length === 0) {
+    throw new CodedError('HTTP_NO_MIRROR', 'the torrent names no web seed and HTTP_MIRROR_URLS is not set: there is nowhere to download from')
+  }
+  log.info(fields, '[Hybrid] Step 4: Downloading video file via HTTP...')
+  return new HttpDownloader({ metadata, store, mirrors, fetcher, log })
+}
+
+/** From the caches of `.torrent` files, or from whichever other source brings it meanwhile. */
+async function findMetadata (torrent: Torrent, { fetcher, metadataUrls, log }: HttpSourceOptions): Promise<Metadata> {
+  const fields = { infohash: torrent.infohash }
+  log.info(fields, '[Hybrid] Step 1: Downloading .torrent file...')
+  const metadata = await race(torrent.closing,
+    async (signal) => await lookupTorrent({ infohash: torrent.infohash, templates: metadataUrls, exactSources: [...torrent.hints.exactSources], fetcher, signal, log }),
+    async (signal) => (await torrent.ready(signal)).metadata
+  )
+  log.info(fields, `[Hybrid] Downloaded .torrent (${metadata.torrent.length} bytes)`)
+  return metadata
+}
+
+function logSelection (metadata: Metadata, fileIndex: number | null, log: Log): void {
+  const fields = { infohash: metadata.infohash }
+  log.info(fields, '[Hybrid] Step 2: Parsing torrent metadata...')
+  log.info(fields, `[Hybrid] Parsed torrent: ${metadata.name}`)
+  log.info(fields, `[Hybrid] Files: ${metadata.files.filter(({ isPadding }) => !isPadding).length}`)
+  log.info(fields, `[Hybrid] Total size: ${formatBytes(metadata.lengthBytes)}`)
+  log.info(fields, '[Hybrid] Step 3: Finding video file...')
+  log.info(fields, `[Hybrid] Found ${metadata.files.filter(({ name, isPadding }) => !isPadding && isVideo(name)).length} video file(s)`)
+  const file = selectFile(metadata, fileIndex)
+  log.info(fields, `[Hybrid] Selected: ${file.name} (${formatBytes(file.lengthBytes)})`)
+}

@@ -1,0 +1,75 @@
+import { abortable, pause } from '../deadline.ts'
+import { CodedError } from '../errors.ts'
+import { selectFile } from '../torrent/file-selection.ts'
+import { urgencies } from './demand.ts'
+import { readPieces } from './piece-reader.ts'
+import type { Filler } from './filler.ts'
+import type { PieceIndex } from './geometry.ts'
+import type { SourceFile, StreamRequest } from '../source.ts'
+import type { Torrents } from '../torrent/torrents.ts'
+import type { PieceStore } from './piece-store.ts'
+
+const HOPE_INTERVAL_MS = 100
+
+export interface FilledFileOptions {
+  readonly torrents: Torrents
+  readonly store: PieceStore
+  readonly filler: Filler
+  /** A reader that waits so long without progress of the filler gets STALLED. */
+  readonly stallTimeoutMs: number
+}
+
+/**
+ * The requested file of a torrent, as a filler fills it: resolves when the first piece of what was asked is verified
+ * and the filler is one that delivers. Reading puts demand on this filler, and yields from the store whoever filled it.
+ * Throws FILE_INDEX, STORE_FAILED, or the signal's reason. Without a head (a HEAD request) nothing is fetched.
+ */
+export async function openFilledFile (request: StreamRequest, options: FilledFileOptions, signal: AbortSignal): Promise<SourceFile> {
+  const { torrents, store, filler, stallTimeoutMs } = options
+  const { metadata } = store
+  const file = selectFile(metadata, request.fileIndex)
+  await abortable(store.want(file.index), signal)
+  const head = headPiece(store, file.index, file.lengthBytes, request.head)
+  if (head !== null) await fetchHead(store, filler, head, signal)
+  return {
+    source: filler.name,
+    name: file.name,
+    lengthBytes: file.lengthBytes,
+    etag: `"${metadata.infohash}-${file.index}"`,
+    lastModified: metadata.createdAt,
+    isVerified: true,
+    isLocal: false,
+    async * read (range, signal) {
+      const lease = torrents.join(metadata.infohash)
+      try {
+        if (lease.torrent.store !== store) throw new CodedError('STORE_CLOSED', 'the torrent was let go and has started anew')
+        yield * readPieces(store, file.index, range, { want: filler.demand.open(), signal, stallTimeoutMs, progress: () => filler.receivedBytes })
+      } finally {
+        lease.release()
+      }
+    }
+  }
+}
+
+function headPiece (store: PieceStore, fileIndex: number, lengthBytes: number, head: StreamRequest['head']): PieceIndex | null {
+  if (head === null || lengthBytes === 0) return null
+  const start = 'start' in head ? head.start : lengthBytes - Math.max(1, head.last)
+  const offset = Math.min(Math.max(0, start), lengthBytes - 1)
+  return store.geometry.pieceAt(store.geometry.toTorrent(fileIndex, { start: offset, end: offset }).start)
+}
+
+/** Waits until the piece is there and the filler may deliver what follows: a piece that another brought proves nothing for this one. */
+async function fetchHead (store: PieceStore, filler: Filler, piece: PieceIndex, signal: AbortSignal): Promise<void> {
+  const want = filler.demand.open()
+  const onward = Math.min(piece + 1, store.geometry.pieceCount - 1)
+  want.set([
+    { first: piece, last: piece, urgency: urgencies.waiting },
+    { first: store.geometry.piece(onward), last: store.geometry.piece(onward), urgency: urgencies.readAhead }
+  ])
+  try {
+    await store.waitFor(piece, signal)
+    while (!filler.isHopeful) await pause(HOPE_INTERVAL_MS, signal)
+  } finally {
+    want.release()
+  }
+}

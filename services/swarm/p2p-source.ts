@@ -1,0 +1,108 @@
+import { abortable, pause, race } from '../deadline.ts'
+import { CodedError } from '../errors.ts'
+import { openFilledFile } from '../pieces/filled-file.ts'
+import { parseMetadata } from '../torrent/metadata.ts'
+import type { Log } from '../log.ts'
+import type { Filler } from '../pieces/filler.ts'
+import type { Source, SourceFile, StreamRequest } from '../source.ts'
+import type { ClosableFiller, Torrent } from '../torrent/torrent.ts'
+import type { Torrents } from '../torrent/torrents.ts'
+import type { Swarm, SwarmTorrent } from './swarm.ts'
+
+export interface P2pSourceOptions {
+  readonly swarm: Swarm
+  readonly torrents: Torrents
+  /** P2P's turn: without a connected peer it has failed then, with one the next source starts beside it. */
+  readonly timeoutMs: number
+  readonly stallTimeoutMs: number
+  readonly log: Log
+}
+
+/** How often a start looks whether there is still hope. */
+const HOPE_INTERVAL_MS = 200
+
+/** The swarm as a source: any infohash is its own. */
+export function p2pSource (options: P2pSourceOptions): Omit<Source, 'priority'> {
+  const { torrents, timeoutMs } = options
+  return {
+    name: 'p2p',
+    turnMs: timeoutMs,
+    async open (request, signal) {
+      const lease = torrents.join(request.infohash, { trackers: request.trackers })
+      try {
+        return await openFromSwarm(request, lease.torrent, options, signal)
+      } finally {
+        lease.release()
+      }
+    }
+  }
+}
+
+async function openFromSwarm (request: StreamRequest, torrent: Torrent, options: P2pSourceOptions, signal: AbortSignal): Promise<SourceFile> {
+  const { swarm, torrents, timeoutMs, stallTimeoutMs, log } = options
+  await abortable(torrent.loaded, signal)
+  if (swarm.status.state === 'unavailable') throw new CodedError('P2P_UNAVAILABLE', swarm.status.reason)
+  const filler = await torrent.fill('p2p', async () => {
+    log.info({ infohash: torrent.infohash }, `[Hybrid] Trying P2P (timeout: ${timeoutMs}ms)...`)
+    return fillFromSwarm(torrent, swarm, log)
+  })
+  try {
+    return await race(signal,
+      async (signal) => await openFilledFile(request, { torrents, store: await torrent.ready(signal), filler, stallTimeoutMs }, signal),
+      async (signal) => await hopeless(torrent, filler, timeoutMs, signal)
+    )
+  } catch (error) {
+    if (error instanceof CodedError && error.code === 'P2P_TIMEOUT') {
+      log.info({ infohash: torrent.infohash, swarm: filler.state }, '[Hybrid] P2P failed: P2P timeout')
+    }
+    throw error
+  }
+}
+
+/**
+ * Rejects with P2P_TIMEOUT once P2P's turn is over and no peer is connected. The turn counts from the torrent's start;
+ * for a swarm that has already delivered, from now.
+ */
+async function hopeless (torrent: Torrent, filler: Filler, timeoutMs: number, signal: AbortSignal): Promise<never> {
+  const endsAt = (filler.receivedBytes > 0 ? performance.now() : torrent.startedAt) + timeoutMs
+  try {
+    while (performance.now() < endsAt || filler.isHopeful) await pause(HOPE_INTERVAL_MS, signal)
+  } catch (error) {
+    if (!(error instanceof CodedError) || error.code !== 'START_TIMEOUT') throw error
+    throw new CodedError('P2P_TIMEOUT', `peers were there, but none delivered data in time (${filler.state})`)
+  }
+  throw new CodedError('P2P_TIMEOUT', `no peer delivered data within ${timeoutMs} ms (${filler.state})`)
+}
+
+function fillFromSwarm (torrent: Torrent, swarm: Swarm, log: Log): ClosableFiller {
+  const filler = swarm.join(torrent.infohash, {
+    torrent: torrent.metadata?.torrent ?? null,
+    trackers: [...torrent.hints.trackers, ...torrent.metadata?.trackers ?? []],
+    peers: [...torrent.hints.peers],
+    store: torrent.store
+  })
+  filler.on('metadata', (bytes) => { void takeMetadata(torrent, bytes, log) })
+  if (torrent.store === null) void attachWhenReady(torrent, filler)
+  torrent.on('hints', () => {
+    filler.addTrackers([...torrent.hints.trackers])
+    filler.addPeers([...torrent.hints.peers])
+  })
+  return Object.assign(filler, { close: () => { filler.leave() } })
+}
+
+async function takeMetadata (torrent: Torrent, bytes: Buffer, log: Log): Promise<void> {
+  try {
+    await torrent.provide(parseMetadata(bytes, torrent.infohash))
+  } catch (error) {
+    log.warn({ infohash: torrent.infohash, err: error }, 'metadata from the swarm cannot be used')
+  }
+}
+
+async function attachWhenReady (torrent: Torrent, filler: SwarmTorrent): Promise<void> {
+  try {
+    const store = await torrent.ready(torrent.closing)
+    filler.attach(store, store.metadata.torrent)
+  } catch {
+    // The torrent was let go before its metadata came: there is nothing to attach to.
+  }
+}

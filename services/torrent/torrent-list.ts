@@ -1,0 +1,280 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { stateFolder } from '../cache/stored-files.ts'
+import { pause } from '../deadline.ts'
+import { isVideo } from '../http/content-type.ts'
+import { NothingServes } from '../source-walk.ts'
+import { writeFileAtomically } from '../write-file.ts'
+import { selectFile } from './file-selection.ts'
+import type { CacheIndex } from '../cache/cache-index.ts'
+import type { Log } from '../log.ts'
+import type { SourceChain } from '../source-chain.ts'
+import type { Metadata } from './metadata.ts'
+import type { Hints, Torrent } from './torrent.ts'
+import type { Torrents } from './torrents.ts'
+
+export interface TorrentListOptions {
+  readonly directory: string
+  readonly sources: SourceChain
+  readonly torrents: Torrents
+  readonly cache: CacheIndex
+  readonly log: Log
+}
+
+/** `queued`: added, its download has not begun or waits to be tried again. `idle`: known, and nobody asks for it. */
+export type TorrentState = 'queued' | 'metadata' | 'downloading' | 'cached' | 'ready' | 'idle'
+
+export interface FileStatus {
+  readonly index: number
+  readonly name: string
+  readonly path: string
+  readonly length: number
+  readonly downloaded: number
+  readonly progress: number
+  readonly isVideo: boolean
+}
+
+/** What the API says of one torrent. Bytes, bytes per second; progress from 0 to 1. */
+export interface TorrentStatus {
+  readonly infoHash: string
+  readonly name: string | null
+  readonly status: TorrentState
+  /** The default file is in the cache. */
+  readonly cached: boolean
+  readonly length: number | null
+  readonly downloaded: number
+  readonly progress: number
+  readonly downloadSpeed: number
+  readonly peers: number
+  readonly source: string | null
+  /** What it waits for, in words; null when it waits for nothing. */
+  readonly reason: string | null
+  readonly fileIndex: number | null
+  readonly files: readonly FileStatus[]
+  readonly addedAt: string | null
+}
+
+interface Added {
+  readonly infohash: string
+  readonly addedAt: string
+  readonly hints: Hints
+}
+
+interface Download {
+  readonly controller: AbortController
+  source: string | null
+  reason: string | null
+  isDone: boolean
+}
+
+const RETRY_PAUSE_MS = { first: 5_000, longest: 300_000 }
+const ADDED_LIMIT = 10_000
+const SPEED_INTERVAL_MS = 1000
+
+/**
+ * The torrents that people added, and what is known of any. An added torrent is downloaded to the end with no reader
+ * at all: the download is a reader of the chain that throws the bytes away, so it has every source and survives the
+ * death of each as a player's response does.
+ */
+export class TorrentList {
+  readonly #options: TorrentListOptions
+  readonly #added = new Map<string, Added>()
+  readonly #downloads = new Map<string, Download>()
+  readonly #speeds = new Map<string, { receivedBytes: number, bytesPerSecond: number }>()
+  readonly #timer: NodeJS.Timeout
+  readonly #tasks = new Set<Promise<void>>()
+  #isClosed = false
+
+  private constructor (options: TorrentListOptions) {
+    this.#options = options
+    this.#timer = setInterval(() => { this.#measureSpeeds() }, SPEED_INTERVAL_MS)
+    this.#timer.unref()
+  }
+
+  /** Reads what was added before and goes on with it. A record that cannot be read is reported and left as it is. */
+  static async open (options: TorrentListOptions): Promise<TorrentList> {
+    const list = new TorrentList(options)
+    for (const added of await list.#load()) {
+      list.#added.set(added.infohash, added)
+      options.torrents.remember(added.infohash, added.hints)
+      list.#start(added)
+    }
+    return list
+  }
+
+  /** Adds a torrent, or asks for it again; its download runs from now on by itself. Returns false when the list is full. */
+  async add (infohash: string, hints: Hints): Promise<boolean> {
+    if (!this.#added.has(infohash) && this.#added.size >= ADDED_LIMIT) return false
+    const added = { infohash, hints, addedAt: this.#added.get(infohash)?.addedAt ?? new Date().toISOString() }
+    this.#added.set(infohash, added)
+    this.#options.torrents.remember(infohash, hints)
+    await this.#save()
+    this.#stop(infohash)
+    this.#start(added)
+    return true
+  }
+
+  /** Stops a torrent and forgets it; with `deleteFiles` what the server stored of it goes too. Returns false when it is unknown. */
+  async remove (infohash: string, { deleteFiles }: { deleteFiles: boolean }): Promise<boolean> {
+    if (await this.status(infohash) === null) return false
+    this.#stop(infohash)
+    this.#added.delete(infohash)
+    this.#options.torrents.forget(infohash)
+    await this.#options.torrents.remove(infohash, { deleteFiles })
+    await this.#save()
+    return true
+  }
+
+  /** Every torrent that was added, runs, or has a file in the cache; what was added last comes first. */
+  async list (): Promise<TorrentStatus[]> {
+    const { torrents, cache } = this.#options
+    const cached = await cache.list()
+    const infohashes = new Set([
+      ...[...this.#added.keys()].reverse(),
+      ...torrents.list().map(({ infohash }) => infohash),
+      ...cached.map(({ infohash }) => infohash)
+    ])
+    const statuses = await Promise.all([...infohashes].map(async (infohash) => await this.status(infohash)))
+    return statuses.filter((status) => status !== null)
+  }
+
+  /** What is known of this torrent; null when it was never heard of. Starts nothing. */
+  async status (infohash: string): Promise<TorrentStatus | null> {
+    const { torrents, cache } = this.#options
+    const added = this.#added.get(infohash)
+    const download = this.#downloads.get(infohash)
+    const torrent = torrents.get(infohash)
+    const metadata = await torrents.knownMetadata(infohash)
+    const cached = await cache.find(infohash, null, metadata)
+    if (added === undefined && torrent === null && metadata === null && cached === null) return null
+    const file = metadata === null ? null : selectFile(metadata, null)
+    const length = file?.lengthBytes ?? cached?.lengthBytes ?? null
+    const downloaded = cached !== null ? cached.lengthBytes : file === null ? 0 : torrent?.store?.verifiedBytesOf(file.index) ?? 0
+    return {
+      infoHash: infohash,
+      name: metadata?.name ?? torrent?.name ?? added?.hints.name ?? cached?.name ?? null,
+      status: stateOf({ isCached: cached !== null, download, torrent }),
+      cached: cached !== null,
+      length,
+      downloaded,
+      progress: cached !== null || length === 0 ? 1 : length === null ? 0 : downloaded / length,
+      downloadSpeed: Math.round(this.#speeds.get(infohash)?.bytesPerSecond ?? 0),
+      peers: torrent?.peersConnected ?? 0,
+      source: download?.source ?? null,
+      reason: cached !== null ? null : reasonOf(download, torrent),
+      fileIndex: file?.index ?? cached?.fileIndex ?? null,
+      files: await this.#files(infohash, metadata, torrent),
+      addedAt: added?.addedAt ?? null
+    }
+  }
+
+  /** Stops all downloads; what was added stays added. */
+  async close (): Promise<void> {
+    this.#isClosed = true
+    clearInterval(this.#timer)
+    for (const infohash of this.#downloads.keys()) this.#stop(infohash)
+    await Promise.all(this.#tasks)
+  }
+
+  async #files (infohash: string, metadata: Metadata | null, torrent: Torrent | null): Promise<FileStatus[]> {
+    const files = (metadata?.files ?? []).filter(({ isPadding }) => !isPadding)
+    return await Promise.all(files.map(async ({ index, name, path, lengthBytes }) => {
+      const isCached = (await this.#options.cache.findStored(infohash, index)) !== null
+      const downloaded = isCached ? lengthBytes : torrent?.store?.verifiedBytesOf(index) ?? 0
+      return { index, name, path, length: lengthBytes, downloaded, progress: lengthBytes === 0 ? 1 : downloaded / lengthBytes, isVideo: isVideo(name) }
+    }))
+  }
+
+  #start (added: Added): void {
+    if (this.#isClosed) return
+    const download: Download = { controller: new AbortController(), source: null, reason: null, isDone: false }
+    this.#downloads.set(added.infohash, download)
+    const task = this.#run(added, download).finally(() => { this.#tasks.delete(task) })
+    this.#tasks.add(task)
+  }
+
+  #stop (infohash: string): void {
+    this.#downloads.get(infohash)?.controller.abort()
+    this.#downloads.delete(infohash)
+  }
+
+  /** Tries until the file is there, with growing pauses; never rejects. */
+  async #run ({ infohash, hints }: Added, download: Download): Promise<void> {
+    const { signal } = download.controller
+    let pauseMs = RETRY_PAUSE_MS.first
+    while (!signal.aborted) {
+      try {
+        await this.#downloadOnce(infohash, hints, download, signal)
+        download.isDone = true
+        download.reason = null
+        return
+      } catch (error) {
+        if (signal.aborted) return
+        download.source = null
+        download.reason = error instanceof NothingServes
+          ? error.refusals.map(({ source, message }) => `${source}: ${message}`).join('; ') || 'no source has it'
+          : String(error instanceof Error ? error.message : error)
+        this.#options.log.warn({ infohash, reason: download.reason }, `download failed, next try in ${pauseMs / 1000} s`)
+      }
+      await pause(pauseMs, signal).catch(() => {})
+      pauseMs = Math.min(pauseMs * 2, RETRY_PAUSE_MS.longest)
+    }
+  }
+
+  async #downloadOnce (infohash: string, hints: Hints, download: Download, signal: AbortSignal): Promise<void> {
+    const request = { infohash, fileIndex: null, trackers: [...hints.trackers ?? []], head: { start: 0 } }
+    const { file } = await this.#options.sources.open(request, signal)
+    download.source = file.source
+    download.reason = null
+    if (file.isLocal || file.lengthBytes === 0) return
+    const bytes = file.read({ start: 0, end: file.lengthBytes - 1 }, signal)[Symbol.asyncIterator]()
+    while ((await bytes.next()).done !== true);
+  }
+
+  #measureSpeeds (): void {
+    const running = new Set<string>()
+    for (const { infohash, receivedBytes } of this.#options.torrents.list()) {
+      running.add(infohash)
+      const before = this.#speeds.get(infohash) ?? { receivedBytes, bytesPerSecond: 0 }
+      const now = Math.max(0, receivedBytes - before.receivedBytes) / (SPEED_INTERVAL_MS / 1000)
+      this.#speeds.set(infohash, { receivedBytes, bytesPerSecond: before.bytesPerSecond * 0.6 + now * 0.4 })
+    }
+    for (const infohash of this.#speeds.keys()) if (!running.has(infohash)) this.#speeds.delete(infohash)
+  }
+
+  get #path (): string {
+    return join(this.#options.directory, stateFolder, 'added.json')
+  }
+
+  async #load (): Promise<Added[]> {
+    try {
+      const record: unknown = JSON.parse(await readFile(this.#path, 'utf8'))
+      if (typeof record === 'object' && record !== null && 'added' in record && Array.isArray(record.added)) return record.added
+      throw new Error('it is not a list of torrents')
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) {
+        this.#options.log.warn({ path: this.#path, err: error }, 'the list of added torrents cannot be read')
+      }
+      return []
+    }
+  }
+
+  async #save (): Promise<void> {
+    await writeFileAtomically(this.#path, JSON.stringify({ version: 1, added: [...this.#added.values()] }, null, 2))
+  }
+}
+
+function stateOf ({ isCached, download, torrent }: { isCached: boolean, download: Download | undefined, torrent: Torrent | null }): TorrentState {
+  if (isCached) return 'cached'
+  if (download?.isDone === true) return 'ready'
+  if (torrent !== null) return torrent.metadata === null ? 'metadata' : 'downloading'
+  return download === undefined ? 'idle' : 'queued'
+}
+
+function reasonOf (download: Download | undefined, torrent: Torrent | null): string | null {
+  if (download?.isDone === true) return null
+  const fillers = torrent?.fillers.map(({ name, state }) => `${name}: ${state}`) ?? []
+  if (download?.source == null && download?.reason != null) return download.reason
+  if (torrent !== null && torrent.metadata === null) return ['waiting for metadata', ...fillers].join('; ')
+  return fillers.length > 0 ? fillers.join('; ') : null
+}

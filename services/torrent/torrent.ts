@@ -1,0 +1,144 @@
+import { EventEmitter } from 'node:events'
+import { abortable } from '../deadline.ts'
+import { CodedError } from '../errors.ts'
+import type { Filler } from '../pieces/filler.ts'
+import type { PieceStore } from '../pieces/piece-store.ts'
+import type { Metadata } from './metadata.ts'
+
+/** A filler as its torrent keeps it: closed with the torrent. */
+export interface ClosableFiller extends Filler {
+  close (): Promise<void> | void
+}
+
+/** What may help to find a torrent; none of it is trusted. */
+export interface Hints {
+  readonly name?: string | null
+  readonly trackers?: readonly string[]
+  readonly webSeeds?: readonly string[]
+  readonly exactSources?: readonly string[]
+  readonly peers?: readonly string[]
+}
+
+export interface TorrentOptions {
+  readonly infohash: string
+  /** Finds metadata that is already on disk. */
+  readonly loadMetadata: () => Promise<Metadata | null>
+  /** Keeps the metadata and opens its piece store. Called once, with metadata that was checked against the infohash. */
+  readonly openStore: (metadata: Metadata) => Promise<PieceStore>
+}
+
+const HINT_LIMIT = 40
+
+/**
+ * A torrent while somebody needs it: its metadata once any source has brought it, the one piece store that all
+ * fillers fill, and the fillers. Sources that start for the same infohash meet here.
+ */
+export class Torrent extends EventEmitter<{ hints: [], filler: [ClosableFiller] }> {
+  readonly infohash: string
+  /** When the start began, on the clock of performance.now(): limits of a start count from here, for every requester. */
+  readonly startedAt = performance.now()
+  /** Settles when it is known whether metadata was on disk. */
+  readonly loaded: Promise<void>
+  readonly hints = { trackers: new Set<string>(), webSeeds: new Set<string>(), exactSources: new Set<string>(), peers: new Set<string>() }
+  name: string | null = null
+  #metadata: Metadata | null = null
+  #store: PieceStore | null = null
+  #opening: Promise<PieceStore> | null = null
+  readonly #ready = Promise.withResolvers<PieceStore>()
+  readonly #fillers = new Map<string, Promise<ClosableFiller>>()
+  readonly #liveFillers = new Set<ClosableFiller>()
+  readonly #closing = new AbortController()
+  readonly #openStore: TorrentOptions['openStore']
+
+  constructor ({ infohash, loadMetadata, openStore }: TorrentOptions) {
+    super()
+    this.setMaxListeners(0)
+    this.infohash = infohash
+    this.#openStore = openStore
+    this.#ready.promise.catch(() => {})
+    this.loaded = loadMetadata().then(async (metadata) => {
+      if (metadata !== null) await this.provide(metadata)
+    })
+    this.loaded.catch(() => {})
+  }
+
+  get metadata (): Metadata | null { return this.#metadata }
+  get store (): PieceStore | null { return this.#store }
+  get fillers (): readonly ClosableFiller[] { return [...this.#liveFillers] }
+  get receivedBytes (): number { return this.fillers.reduce((sum, filler) => sum + filler.receivedBytes, 0) }
+  get peersConnected (): number { return this.fillers.reduce((sum, filler) => sum + filler.peersConnected, 0) }
+  /** Aborts when the torrent closes. */
+  get closing (): AbortSignal { return this.#closing.signal }
+
+  /** Adds what may help to find the torrent; a bounded number of each kind. */
+  addHints (hints: Hints): void {
+    this.name ??= hints.name ?? null
+    let isNew = false
+    for (const kind of ['trackers', 'webSeeds', 'exactSources', 'peers'] as const) {
+      for (const hint of hints[kind] ?? []) {
+        if (this.hints[kind].size >= HINT_LIMIT || this.hints[kind].has(hint)) continue
+        this.hints[kind].add(hint)
+        isNew = true
+      }
+    }
+    if (isNew) this.emit('hints')
+  }
+
+  /** Metadata that somebody found and checked against the infohash. The first one counts; the store opens once. */
+  async provide (metadata: Metadata): Promise<PieceStore> {
+    if (metadata.infohash !== this.infohash) throw new CodedError('METADATA_MISMATCH', `metadata of ${metadata.infohash} given to ${this.infohash}`)
+    this.#closing.signal.throwIfAborted()
+    this.#opening ??= this.#open(metadata)
+    return await this.#opening
+  }
+
+  /** The store, as soon as metadata is there. Rejects with the signal's reason, or when the torrent closes. */
+  async ready (signal: AbortSignal): Promise<PieceStore> {
+    return await abortable(this.#ready.promise, signal)
+  }
+
+  /** The filler with this name; the first caller's `create` makes it, a failed creation is forgotten. */
+  async fill<F extends ClosableFiller> (name: string, create: () => Promise<F>): Promise<ClosableFiller> {
+    this.#closing.signal.throwIfAborted()
+    const existing = this.#fillers.get(name)
+    if (existing !== undefined) return await existing
+    const promise = this.#create(create)
+    this.#fillers.set(name, promise)
+    promise.catch(() => { this.#fillers.delete(name) })
+    return await promise
+  }
+
+  /** Ends the fillers, then the store, whose bits are on disk afterwards. Waiting readers get STORE_CLOSED. */
+  async close (): Promise<void> {
+    if (this.#closing.signal.aborted) return
+    const reason = new CodedError('STORE_CLOSED', `torrent ${this.infohash} was let go`)
+    this.#closing.abort(reason)
+    this.#ready.reject(reason)
+    await Promise.allSettled(this.#fillers.values())
+    await Promise.allSettled([...this.#liveFillers].map(async (filler) => { await filler.close() }))
+    await this.loaded.catch(() => {})
+    await this.#opening?.then(async (store) => { await store.close() }, () => {})
+  }
+
+  async #open (metadata: Metadata): Promise<PieceStore> {
+    try {
+      const store = await this.#openStore(metadata)
+      this.#metadata = metadata
+      this.name = metadata.name
+      this.#store = store
+      this.#ready.resolve(store)
+      return store
+    } catch (error) {
+      this.#opening = null
+      throw error
+    }
+  }
+
+  async #create<F extends ClosableFiller> (create: () => Promise<F>): Promise<ClosableFiller> {
+    const filler = await create()
+    this.#liveFillers.add(filler)
+    if (this.#closing.signal.aborted) await filler.close()
+    this.emit('filler', filler)
+    return filler
+  }
+}

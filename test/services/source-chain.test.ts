@@ -1,0 +1,235 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import t from 'tap'
+import { CodedError } from '../../services/errors.ts'
+import { silent } from '../../services/log.ts'
+import { SourceChain } from '../../services/source-chain.ts'
+import { NothingServes } from '../../services/source-walk.ts'
+import type { ChainOptions } from '../../services/source-chain.ts'
+import type { Source, SourceFile, StreamRequest } from '../../services/source.ts'
+
+const content = randomBytes(100_000)
+const request: StreamRequest = { infohash: 'a'.repeat(40), fileIndex: null, trackers: [], head: { start: 0 } }
+const never = new AbortController().signal
+
+function chainOf (options: Partial<ChainOptions>, ...sources: Source[]): SourceChain {
+  const chain = new SourceChain({ hedgeDelayMs: 0, startTimeoutMs: 5000, lingerMs: 1000, responseStallLimitMs: 1000, log: silent, ...options })
+  for (const source of sources) chain.add(source)
+  return chain
+}
+
+/** A file whose reads break after so many bytes in all, or never. */
+function fileOf (source: string, { breaksAfter = Infinity, etag = '"x-0"', isVerified = true } = {}): SourceFile {
+  return {
+    source,
+    name: 'film.mp4',
+    lengthBytes: content.length,
+    etag,
+    lastModified: null,
+    isVerified,
+    isLocal: false,
+    async * read ({ start, end }) {
+      for (let at = start; at <= end; at += 1000) {
+        if (at - start >= breaksAfter) throw new CodedError('STALLED', `${source} went silent`)
+        yield content.subarray(at, Math.min(at + 1000, end + 1))
+      }
+    }
+  }
+}
+
+function sourceOf (name: string, priority: number, open: Source['open'], more: Partial<Source> = {}): Source {
+  return { name, priority, open, ...more }
+}
+
+async function bytesOf (file: SourceFile, start = 0, end = content.length - 1): Promise<Buffer> {
+  const chunks = []
+  for await (const chunk of file.read({ start, end }, never)) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
+
+const sha1 = (bytes: Uint8Array): string => createHash('sha1').update(bytes).digest('hex')
+
+t.test('the source with the lowest number answers, though it was added last', async (t) => {
+  const chain = chainOf({}, sourceOf('second', 20, async () => fileOf('second')), sourceOf('first', 10, async () => fileOf('first')))
+  const { file, timings } = await chain.open(request, never)
+  t.equal(file.source, 'first')
+  t.same(timings.map(({ source }) => source), ['first'])
+  t.same(chain.names, ['first', 'second'])
+})
+
+t.test('two sources of one name or priority are a mistake that is said at once', async (t) => {
+  const chain = chainOf({}, sourceOf('cache', 10, async () => null))
+  t.throws(() => { chain.add(sourceOf('cache', 20, async () => null)) }, /clashes/)
+  t.throws(() => { chain.add(sourceOf('mock', 10, async () => null)) }, /clashes/)
+})
+
+t.test('a miss or a failure passes the request on, and every reason is told when nobody serves', async (t) => {
+  const chain = chainOf({},
+    sourceOf('cache', 10, async () => null),
+    sourceOf('p2p', 20, async () => { throw new CodedError('P2P_TIMEOUT', 'no peer') }),
+    sourceOf('http', 30, async () => { throw new Error('boom') })
+  )
+  await t.rejects(chain.open(request, never), {
+    refusals: [
+      { source: 'p2p', code: 'P2P_TIMEOUT', message: 'no peer', isTemporary: true },
+      { source: 'http', code: 'SOURCE_FAILED', message: 'boom', isTemporary: true }
+    ]
+  })
+})
+
+t.test('a source that knows the request to be impossible ends the walk: nobody else is asked', async (t) => {
+  let isAsked = false
+  const chain = chainOf({},
+    sourceOf('mock', 10, async () => { throw new CodedError('FILE_INDEX', 'one file only') }),
+    sourceOf('p2p', 20, async () => { isAsked = true; return null })
+  )
+  await t.rejects(chain.open(request, never), NothingServes)
+  t.equal(isAsked, false)
+})
+
+t.test('with a hedge delay the next source starts beside a slow one, and the loser is aborted', async (t) => {
+  let isAborted = false
+  const chain = chainOf({ hedgeDelayMs: 20 },
+    sourceOf('slow', 10, async (_request, signal) => {
+      signal.addEventListener('abort', () => { isAborted = true })
+      return await new Promise(() => {})
+    }),
+    sourceOf('quick', 20, async () => fileOf('quick'))
+  )
+  t.equal((await chain.open(request, never)).file.source, 'quick')
+  t.equal(isAborted, true)
+})
+
+t.test('without a hedge delay a slow source keeps its place until its turn is over', async (t) => {
+  const chain = chainOf({},
+    sourceOf('slow', 10, async () => { await wait(60); return fileOf('slow') }),
+    sourceOf('quick', 20, async () => fileOf('quick'))
+  )
+  t.equal((await chain.open(request, never)).file.source, 'slow')
+  const turned = chainOf({},
+    sourceOf('slow', 10, async () => await new Promise(() => {}), { turnMs: 30 }),
+    sourceOf('quick', 20, async () => fileOf('quick'))
+  )
+  t.equal((await turned.open(request, never)).file.source, 'quick')
+})
+
+t.test('a source whose turn is over may still win while the later ones fail', async (t) => {
+  const chain = chainOf({},
+    sourceOf('p2p', 10, async () => { await wait(80); return fileOf('p2p') }, { turnMs: 20 }),
+    sourceOf('http', 20, async () => { throw new CodedError('HTTP_NO_MIRROR', 'none') })
+  )
+  t.equal((await chain.open(request, never)).file.source, 'p2p')
+})
+
+t.test('sources that never answer end at START_TIMEOUT, each with its last words or ours', async (t) => {
+  const chain = chainOf({ startTimeoutMs: 50, hedgeDelayMs: 10 },
+    sourceOf('deaf', 10, async () => await new Promise(() => {})),
+    sourceOf('polite', 20, async (_request, signal) => await new Promise((_resolve, reject) => {
+      signal.addEventListener('abort', () => { reject(new CodedError('P2P_TIMEOUT', 'three peers, no data')) })
+    }))
+  )
+  const error = await chain.open(request, never).catch((error: unknown) => error)
+  t.ok(error instanceof NothingServes)
+  t.same(error instanceof NothingServes && error.refusals.map(({ source, code }) => [source, code]), [['deaf', 'SOURCE_TIMEOUT'], ['polite', 'P2P_TIMEOUT']])
+})
+
+t.test('a retry joins the start that its predecessor left behind', async (t) => {
+  let opened = 0
+  const chain = chainOf({}, sourceOf('p2p', 10, async () => { opened++; await wait(150); return fileOf('p2p') }))
+  for (let i = 0; i < 2; i++) {
+    await t.rejects(chain.open(request, AbortSignal.timeout(40)), { name: 'TimeoutError' })
+  }
+  t.equal((await chain.open(request, never)).file.source, 'p2p')
+  t.equal(opened, 1)
+})
+
+t.test('a start that nobody comes back to is aborted after the linger time', async (t) => {
+  const { promise, resolve } = Promise.withResolvers<unknown>()
+  const chain = chainOf({ lingerMs: 30 }, sourceOf('p2p', 10, async (_request, signal) => {
+    signal.addEventListener('abort', () => { resolve(signal.reason) })
+    return await new Promise(() => {})
+  }))
+  await t.rejects(chain.open(request, AbortSignal.timeout(10)))
+  await promise
+})
+
+t.test('the source that delivered a moment ago is not held up by the ones before it', async (t) => {
+  let isSwarmDead = false
+  const chain = chainOf({ hedgeDelayMs: 10_000 },
+    sourceOf('p2p', 10, async () => {
+      if (isSwarmDead) return await new Promise(() => {})
+      isSwarmDead = true
+      throw new CodedError('P2P_TIMEOUT', 'no peer')
+    }),
+    sourceOf('http', 20, async () => fileOf('http'))
+  )
+  await chain.open(request, never)
+  const startedAt = performance.now()
+  t.equal((await chain.open(request, never)).file.source, 'http')
+  t.ok(performance.now() - startedAt < 5000)
+})
+
+t.test('a response goes on from the next source at the exact byte, as often as sources die', async (t) => {
+  for (const breaksAfter of [0, 1000, 33_000, 99_000]) {
+    const chain = chainOf({},
+      sourceOf('p2p', 10, async () => fileOf('p2p', { breaksAfter })),
+      sourceOf('http', 20, async () => fileOf('http', { breaksAfter: 20_000 }))
+    )
+    const { file } = await chain.open(request, never)
+    const bytes = breaksAfter === 0 ? await bytesOf(file, 500, 15_000) : await bytesOf(file)
+    t.equal(sha1(bytes), sha1(breaksAfter === 0 ? content.subarray(500, 15_001) : content))
+  }
+})
+
+t.test('other bytes are never spliced: not unverified ones, and not those of another file', async (t) => {
+  for (const other of [fileOf('http', { etag: '"y-0"' }), fileOf('http', { isVerified: false }), { ...fileOf('http'), lengthBytes: 99_999 }]) {
+    let opened = 0
+    const chain = chainOf({ responseStallLimitMs: 300 },
+      sourceOf('p2p', 10, async () => opened++ === 0 ? fileOf('p2p', { breaksAfter: 5000 }) : null),
+      sourceOf('http', 20, async () => other)
+    )
+    const { file } = await chain.open(request, never)
+    await t.rejects(bytesOf(file), { code: 'STALLED' })
+  }
+})
+
+t.test('an unverified file that breaks is not continued at all', async (t) => {
+  const chain = chainOf({},
+    sourceOf('cache', 10, async () => fileOf('cache', { isVerified: false, breaksAfter: 5000 })),
+    sourceOf('http', 20, async () => fileOf('http'))
+  )
+  await t.rejects(bytesOf((await chain.open(request, never)).file), { code: 'STALLED', message: 'cache went silent' })
+})
+
+t.test('with no source left a response ends after the stall limit, and says what each source said', async (t) => {
+  let opened = 0
+  const chain = chainOf({ responseStallLimitMs: 400 }, sourceOf('p2p', 10, async () => {
+    if (opened++ === 0) return fileOf('p2p', { breaksAfter: 5000 })
+    throw new CodedError('P2P_TIMEOUT', 'all peers left')
+  }))
+  const { file } = await chain.open(request, never)
+  await t.rejects(bytesOf(file), { code: 'STALLED', message: /400 ms \(p2p: all peers left\)/ })
+  t.ok(opened > 2, `it was asked again: ${opened}`)
+})
+
+t.test('a source that gives more than was asked is cut, and one that ends early is replaced', async (t) => {
+  const generous = { ...fileOf('p2p'), async * read () { yield content } }
+  const { file } = await chainOf({}, sourceOf('p2p', 10, async () => generous)).open(request, never)
+  t.equal((await bytesOf(file, 0, 9)).length, 10)
+
+  const short = { ...fileOf('p2p'), async * read () { yield content.subarray(0, 10) } }
+  const chain = chainOf({}, sourceOf('p2p', 10, async () => short), sourceOf('http', 20, async () => fileOf('http')))
+  t.equal(sha1(await bytesOf((await chain.open(request, never)).file)), sha1(content))
+})
+
+t.test('closing ends starts and reads with SHUTTING_DOWN', async (t) => {
+  const endless = { ...fileOf('p2p'), async * read (_range: unknown, signal: AbortSignal) { yield content.subarray(0, 1); await wait(60_000, undefined, { signal }) } }
+  const chain = chainOf({}, sourceOf('p2p', 10, async (request) => request.head === null ? await new Promise(() => {}) : endless))
+  const { file } = await chain.open(request, never)
+  const reading = bytesOf(file)
+  const starting = chain.open({ ...request, head: null }, never)
+  chain.close()
+  await t.rejects(reading, { code: 'SHUTTING_DOWN' })
+  await t.rejects(starting, { code: 'SHUTTING_DOWN' })
+  await t.rejects(chain.open(request, never), { code: 'SHUTTING_DOWN' })
+})
