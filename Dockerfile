@@ -1,0 +1,20 @@
+# The full image has the compilers: utp-native ships no binary for arm64 and is built there.
+FROM node:24-bookworm AS dependencies
+WORKDIR /app
+COPY package.json package-lock.json ./
+COPY packages ./packages
+RUN npm ci --omit=dev && npm cache clean --force
+
+FROM node:24-bookworm-slim
+ENV NODE_ENV=production
+WORKDIR /app
+COPY --from=dependencies /app/node_modules ./node_modules
+# All that .dockerignore lets through.
+COPY . .
+RUN install --directory --owner=node --group=node cache
+USER node
+VOLUME /app/cache
+EXPOSE 11470 6881/tcp 6881/udp
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --start-interval=1s CMD ["node", "scripts/health.ts"]
+CMD ["node", "index.js"]
