@@ -71,6 +71,7 @@ export async function openDiskFile (options: DiskFileOptions): Promise<SourceFil
     etag: typeof etag === 'string' ? etag : etag(identity),
     lastModified: options.lastModified === undefined ? new Date(mtimeMsOf(identity)) : options.lastModified,
     isVerified,
+    isLocal: true,
     read: (range, signal) => read(path, identity, range, signal)
   }
 }

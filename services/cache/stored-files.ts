@@ -1,8 +1,9 @@
-import { lstat, mkdir, open, readFile, rename } from 'node:fs/promises'
-import { dirname, isAbsolute, join, normalize, sep } from 'node:path'
+import { lstat, readFile, rename } from 'node:fs/promises'
+import { isAbsolute, join, normalize, sep } from 'node:path'
 
 import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { writeFileAtomically } from '../write-file.ts'
 import { identityOf } from './disk-file.ts'
 import type { FileIdentity } from './disk-file.ts'
 
@@ -221,15 +222,10 @@ export class StoredFiles {
     return this.#waiting
   }
 
-  /** At any moment the name holds the old record or the new one, whole: the rename comes after the bytes are on disk. */
   async #write (): Promise<void> {
     const text = JSON.stringify({ version: formatVersion, files: this.list() }, null, 2)
-    const temporary = `${this.#path}.tmp`
     try {
-      await mkdir(dirname(this.#path), { recursive: true })
-      await writeSynced(temporary, text)
-      await rename(temporary, this.#path)
-      await syncFolder(dirname(this.#path))
+      await writeFileAtomically(this.#path, text)
     } catch (error) {
       throw new CodedError('STORE_FAILED', 'the record of stored files cannot be written', { cause: error })
     }
@@ -238,25 +234,6 @@ export class StoredFiles {
 
 function keyOf ({ infohash, fileIndex }: Pick<StoredFile, 'infohash' | 'fileIndex'>): string {
   return `${infohash}/${fileIndex}`
-}
-
-async function writeSynced (path: string, text: string): Promise<void> {
-  const handle = await open(path, 'w')
-  try {
-    await handle.writeFile(text)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
-async function syncFolder (path: string): Promise<void> {
-  const handle = await open(path, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }
 
 function parseRecord (text: string): { entries: StoredFile[], rejected: number } {

@@ -1,0 +1,221 @@
+import { extname, join, resolve } from 'node:path'
+
+import type { Log } from '../log.ts'
+import type { SourceFile } from '../source.ts'
+import { selectFile } from '../torrent/file-selection.ts'
+import type { Metadata, TorrentFile } from '../torrent/metadata.ts'
+import { storedFileName } from '../torrent/safe-file-name.ts'
+import { mtimeMsOf, openDiskFile } from './disk-file.ts'
+import type { FileIdentity } from './disk-file.ts'
+import { PlacedFiles } from './placed-files.ts'
+import type { PlacedFile } from './placed-files.ts'
+import type { FoundStoredFile, StoredFile, StoredFiles } from './stored-files.ts'
+
+export interface CacheIndexOptions {
+  /** The download directory. */
+  readonly directory: string
+  /** More directories with placed files, never written. */
+  readonly mediaPaths: readonly string[]
+  readonly stored: StoredFiles
+  /** Nothing but the cache can answer: one single match is good enough for any `fileIndex`. */
+  readonly isCacheOnly: boolean
+  readonly log: Log
+}
+
+/** A file on disk that answers for a torrent, as it was when it was found. */
+export interface CachedFile {
+  readonly infohash: string
+  /** Absolute, every link resolved. */
+  readonly path: string
+  readonly name: string
+  /** Which file of the torrent it is; null: nobody knows, or it is none of them. */
+  readonly fileIndex: number | null
+  readonly lengthBytes: number
+  /** Every byte was checked against the torrent. */
+  readonly isVerified: boolean
+  /** The server stored it; else a person placed it. */
+  readonly isStored: boolean
+  /** When the torrent was made, where that is known. */
+  readonly createdAt: Date | null
+  readonly identity: FileIdentity
+}
+
+const anyInfohash = /(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])/i
+
+/** Waits are short and bounded: a caller without a signal of its own may wait them out. */
+const never = new AbortController().signal
+
+/** Which file on disk is meant by an infohash and a file index. Asks the disk each time, so files may come and go. */
+export class CacheIndex {
+  readonly #directory: string
+  readonly #stored: StoredFiles
+  readonly #placedFiles: PlacedFiles
+  readonly #isCacheOnly: boolean
+
+  constructor ({ directory, mediaPaths, stored, isCacheOnly, log }: CacheIndexOptions) {
+    this.#directory = resolve(directory)
+    this.#stored = stored
+    this.#placedFiles = new PlacedFiles({ directory, mediaPaths, log })
+    this.#isCacheOnly = isCacheOnly
+  }
+
+  /**
+   * The cached file for a torrent's file; `fileIndex` null: for a request that names none. null: not cached.
+   * A stored file is the index that its record says, and only that. A placed one is identified by its length where the
+   * metadata is known (see `identify`). Throws FILE_INDEX when the torrent has no such file, or the signal's reason.
+   */
+  async find (infohash: string, fileIndex: number | null, metadata: Metadata | null, signal: AbortSignal = never): Promise<CachedFile | null> {
+    const wanted = metadata === null ? null : selectFile(metadata, fileIndex)
+    const stored = await this.#stored.find(infohash, wanted?.index ?? fileIndex)
+    if (stored !== null) return this.#fromStored(stored, metadata)
+    const placed = await this.#placed(infohash, signal)
+    const found = metadata !== null && wanted !== null
+      ? choose(placed, infohash, metadata, wanted, fileIndex === null)
+      : this.#guess(placed, infohash, fileIndex)
+    return found === null ? null : fromPlaced(found.file, infohash, found.fileIndex, metadata)
+  }
+
+  /** The file of this index, if the server stored it; null when it did not, or the file is gone. Placed files are not looked for. */
+  async findStored (infohash: string, fileIndex: number): Promise<CachedFile | null> {
+    const stored = await this.#stored.find(infohash, fileIndex)
+    return stored === null ? null : this.#fromStored(stored, null)
+  }
+
+  /**
+   * Opens what `find` or `list` answered. ETag: `"<infohash>-<fileIndex>"` for verified bytes, the same as from any other
+   * source; else `"<infohash>-<size>-<mtimeMs>"`. Throws FILE_CHANGED when that very file is not there any more.
+   */
+  async open (cached: CachedFile): Promise<SourceFile> {
+    const { infohash, fileIndex, path, name, isVerified, createdAt, identity } = cached
+    const isContentAddressed = isVerified && fileIndex !== null
+    return await openDiskFile({
+      path,
+      source: 'cache',
+      name,
+      isVerified,
+      identity,
+      etag: isContentAddressed ? `"${infohash}-${fileIndex}"` : `"${infohash}-${identity.lengthBytes}-${mtimeMsOf(identity)}"`,
+      // Verified bytes have one date whatever source serves them: that of the torrent, never that of a download.
+      ...isContentAddressed ? { lastModified: createdAt } : {}
+    })
+  }
+
+  /** Everything that is cached: what the server stored, and each placed file under the infohash that it is named by. */
+  async list (signal: AbortSignal = never): Promise<CachedFile[]> {
+    const entries = await Promise.all(this.#stored.list().map(async (entry) => await this.#stored.check(entry)))
+    const stored = entries.filter(entry => entry !== null).map(entry => this.#fromStored(entry, null))
+    const placed = await this.#withoutStored(await this.#placedFiles.find((name, folder) => infohashIn(name, folder) !== null, signal))
+    return [...stored, ...placed.flatMap(file => {
+      const infohash = infohashIn(file.name, file.folder)
+      return infohash === null ? [] : [fromPlaced(file, infohash, null, null)]
+    })]
+  }
+
+  /** The placed files that are named by this infohash, largest first. */
+  async #placed (infohash: string, signal: AbortSignal): Promise<PlacedFile[]> {
+    const isNamedSo = (name: string | null): boolean => name?.toLowerCase().includes(infohash) === true
+    const files = await this.#placedFiles.find((name, folder) => isNamedSo(name) || isNamedSo(folder), signal)
+    return (await this.#withoutStored(files)).sort((a, b) => b.identity.lengthBytes - a.identity.lengthBytes)
+  }
+
+  /** A stored file carries an infohash in its name too, or even two (a torrent chooses its names): only its record counts. */
+  async #withoutStored (files: PlacedFile[]): Promise<PlacedFile[]> {
+    const entries = new Map<string, StoredFile>()
+    if (files.length > 0) for (const entry of this.#stored.list()) entries.set(entry.inode, entry)
+    const kept = []
+    for (const file of files) {
+      const entry = entries.get(String(file.identity.inode))
+      const found = entry === undefined ? null : await this.#stored.check(entry)
+      if (found === null || found.identity.device !== file.identity.device) kept.push(file)
+    }
+    return kept
+  }
+
+  /** Without metadata: the largest match for a request that names no file; by index nobody can tell. */
+  #guess (placed: readonly PlacedFile[], infohash: string, fileIndex: number | null): Found | null {
+    const [largest] = placed
+    if (largest === undefined) return null
+    if (fileIndex === null) return { file: largest, fileIndex: null }
+    const isOnlyMatch = placed.length === 1 && !this.#stored.list().some(entry => entry.infohash === infohash)
+    return this.#isCacheOnly && isOnlyMatch ? { file: largest, fileIndex: null } : null
+  }
+
+  #fromStored (stored: FoundStoredFile, metadata: Metadata | null): CachedFile {
+    const { infohash, fileIndex, path, name, lengthBytes, identity } = stored
+    return {
+      infohash,
+      path: join(this.#directory, path),
+      name,
+      fileIndex,
+      lengthBytes,
+      isVerified: true,
+      isStored: true,
+      createdAt: metadata?.createdAt ?? null,
+      identity
+    }
+  }
+}
+
+interface Found {
+  readonly file: PlacedFile
+  readonly fileIndex: number | null
+}
+
+function fromPlaced (file: PlacedFile, infohash: string, fileIndex: number | null, metadata: Metadata | null): CachedFile {
+  return {
+    infohash,
+    path: file.path,
+    name: file.name,
+    fileIndex,
+    lengthBytes: file.identity.lengthBytes,
+    isVerified: false,
+    isStored: false,
+    createdAt: metadata?.createdAt ?? null,
+    identity: file.identity
+  }
+}
+
+/**
+ * Of the placed files, largest first, the one that is the wanted file of the torrent; else, for a request that names no
+ * file, the largest one that is none of the torrent's (somebody's own encode of it).
+ */
+function choose (placed: readonly PlacedFile[], infohash: string, metadata: Metadata, wanted: TorrentFile, isDefault: boolean): Found | null {
+  let stranger: PlacedFile | null = null
+  for (const file of placed) {
+    const identity = identify(file, infohash, metadata)
+    if (identity === wanted.index) return { file, fileIndex: wanted.index }
+    if (identity === 'none') stranger ??= file
+  }
+  return isDefault && stranger !== null ? { file: stranger, fileIndex: null } : null
+}
+
+/**
+ * Which file of the torrent a placed file is: that of its length; of several, that of its name (as the server would store
+ * it, or as the torrent has it). 'none': the torrent has no file of that length. null: it is one of several, nobody
+ * can tell which.
+ */
+function identify (file: PlacedFile, infohash: string, metadata: Metadata): number | 'none' | null {
+  const sameLength = metadata.files.filter(({ isPadding, lengthBytes }) => !isPadding && lengthBytes === file.identity.lengthBytes)
+  if (sameLength.length === 0) return 'none'
+  const tests: Array<(candidate: TorrentFile) => boolean> = [
+    () => true,
+    candidate => storedFileName(infohash, candidate, metadata).toLowerCase() === file.name.toLowerCase(),
+    candidate => comparable(candidate.name, infohash) === comparable(file.name, infohash)
+  ]
+  for (const test of tests) {
+    const [match, ...others] = sameLength.filter(test)
+    if (match !== undefined && others.length === 0) return match.index
+  }
+  return null
+}
+
+/** A name without what people and we add to it: the infohash, brackets and separators, case. */
+function comparable (name: string, infohash: string): string {
+  const extension = extname(name)
+  const stem = name.slice(0, name.length - extension.length).normalize('NFC').toLowerCase()
+  return stem.replaceAll(infohash, ' ').replace(/[^\p{L}\p{M}\p{N}]+/gu, ' ').trim() + extension.toLowerCase()
+}
+
+function infohashIn (name: string, folder: string | null): string | null {
+  return (anyInfohash.exec(name) ?? anyInfohash.exec(folder ?? ''))?.[0].toLowerCase() ?? null
+}
