@@ -172,7 +172,7 @@ export class PieceFiles {
   }
 
   /** Keeps the file open while `work` runs, so that it may be renamed without a reader finding it gone. */
-  async whileOpen<T> (fileIndex: number, work: () => Promise<T>): Promise<T> {
+  async whileOpen<T> (fileIndex: number, work: (handle: FileHandle) => Promise<T>): Promise<T> {
     try {
       return await this.#withFile(fileIndex, work)
     } catch (error) {
@@ -265,7 +265,8 @@ async function readFully (handle: FileHandle, buffer: Uint8Array, position: numb
   }
 }
 
-async function writeFully (handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+/** Writes all the bytes at this position, in as many steps as the system takes. */
+export async function writeFully (handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < bytes.length;) {
     const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done)
     if (bytesWritten === 0) throw new CodedError('STORE_FAILED', 'the disk took no more bytes')

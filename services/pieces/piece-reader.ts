@@ -1,0 +1,76 @@
+import { abortable } from '../deadline.ts'
+import { CodedError } from '../errors.ts'
+import type { Want } from './demand.ts'
+import type { ByteRange, PieceIndex } from './geometry.ts'
+import type { PieceStore } from './piece-store.ts'
+import { ReaderDemand } from './reader-demand.ts'
+import { StallWatch } from './stall-watch.ts'
+
+const chunkBytes = 1 << 20
+
+export interface ReadOptions {
+  /** Where the reader says what it wants; released at the end, however that comes, and as soon as the signal aborts. */
+  readonly want: Want
+  readonly signal: AbortSignal
+  /** All bytes the filler has received for this torrent, verified or not. */
+  readonly progress: () => number
+  readonly stallTimeoutMs?: number
+}
+
+/**
+ * The bytes of an inclusive range of one file, from a store that grows meanwhile: verified ones only, in chunks of up to
+ * 1 MiB. Waits for each piece that is missing; no clock runs while the consumer takes its time.
+ *
+ * Throws STALLED when the piece it waits for does not come (see StallWatch), the signal's reason as soon as it aborts,
+ * STORE_CLOSED, STORE_FAILED, FILE_INDEX; RangeError for a range that is not inside the file.
+ */
+export async function * readPieces (store: PieceStore, fileIndex: number, range: ByteRange, { want, signal, progress, stallTimeoutMs = 4000 }: ReadOptions): AsyncGenerator<Buffer, void, undefined> {
+  const { geometry } = store
+  const stop = new AbortController()
+  // Also while the consumer sits on a chunk, and may never ask for the next one.
+  const onAbort = () => {
+    want.release()
+    stop.abort(signal.reason)
+  }
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    signal.throwIfAborted()
+    const file = geometry.rangeOfFile(fileIndex)
+    if (file === null || range.start < 0 || range.start > range.end || range.end > file.end - file.start) {
+      throw new RangeError(`${range.start}-${range.end} is not inside file ${fileIndex}`)
+    }
+    await abortable(store.want(fileIndex), signal)
+    const demand = new ReaderDemand(geometry, file, geometry.toTorrent(fileIndex, range), want)
+    let position = range.start
+    while (position <= range.end) {
+      signal.throwIfAborted()
+      demand.moveTo(file.start + position)
+      const available = store.contiguousBytesFrom(fileIndex, position, Math.min(chunkBytes, range.end - position + 1))
+      if (available === 0) {
+        await arrival(store, geometry.pieceAt(file.start + position), stop, progress, stallTimeoutMs)
+        continue
+      }
+      const chunk = await abortable(store.readFile(fileIndex, position, available), signal)
+      position += chunk.length
+      yield chunk
+    }
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+    want.release()
+  }
+}
+
+/** Waits for the piece, and aborts `stop` with STALLED when it waits in vain. */
+async function arrival (store: PieceStore, piece: PieceIndex, stop: AbortController, progress: () => number, stallTimeoutMs: number): Promise<void> {
+  const read = () => ({ now: performance.now(), receivedBytes: progress(), verifiedCount: store.verifiedCount })
+  const watch = new StallWatch({ pieceBytes: store.geometry.lengthOf(piece), stallTimeoutMs }, read())
+  const timer = setInterval(() => {
+    const stall = watch.check(read())
+    if (stall !== null) stop.abort(new CodedError('STALLED', `waiting for piece ${piece}: ${stall}`))
+  }, Math.min(250, stallTimeoutMs / 8))
+  try {
+    await store.waitFor(piece, stop.signal)
+  } finally {
+    clearInterval(timer)
+  }
+}
