@@ -188,7 +188,7 @@ class Decoder {
       if (byte === terminator) break
       if (byte < zero || byte > nine) throw this.#error('not a number')
       if (this.#position > start && number === 0) throw this.#error('a number with a leading zero')
-      number = number * 10 + byte - zero
+      number = number * 10 + (byte - zero)
       if (number > max) throw this.#error('a number that is too large')
       this.#position++
     }

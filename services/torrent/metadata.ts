@@ -218,9 +218,11 @@ function * textsIn (...values: ReadonlyArray<Bencoded | undefined>): Generator<s
   }
 }
 
-function dateOf (seconds: Bencoded | undefined): Date | null {
-  if (typeof seconds !== 'number' || seconds <= 0 || seconds > lastSecondOfYear9999) return null
-  return new Date(seconds * 1000)
+/** Seconds (BEP 3); early versions of create-torrent wrote milliseconds. */
+function dateOf (time: Bencoded | undefined): Date | null {
+  if (typeof time !== 'number' || time <= 0) return null
+  if (time <= lastSecondOfYear9999) return new Date(time * 1000)
+  return time <= lastSecondOfYear9999 * 1000 ? new Date(time) : null
 }
 
 function sha1 (bytes: Buffer): string {
