@@ -73,6 +73,7 @@ t.test('several ranges: what does not exist is dropped, what nearly touches is j
     ['bytes=0-9,90-99', [[0, 9], [90, 99]]],
     ['bytes=900-909,0-9,400-409,10-19', [[900, 909], [0, 19], [400, 409]]],
     ['bytes=400-409,900-909,410-419', [[400, 419], [900, 909]]],
+    ['bytes=100-109,900-909,50-59', [[50, 109], [900, 909]]],
     ['bytes=0-9,160-169,80-89', [[0, 169]]]
   ]
   for (const [header, expected] of table) t.same(parseRange(header, len), expected.map(([start, end]) => ({ start, end })), header)
