@@ -82,6 +82,23 @@ t.test('a signal to an old Node reaches the server, which ends in its own way', 
   }
 })
 
+t.test('Ctrl-C, which goes to the whole process group, reaches the server once', { skip }, async t => {
+  const directory = checkout(t, `
+    let count = 0
+    process.on('SIGINT', () => { console.log(++count) })
+    process.on('SIGTERM', () => process.exit(0))
+    setInterval(() => {}, 1000)
+    console.log('ready')
+  `, 'node 24')
+  const child = spawn('env', [...clean, old ?? '', join(directory, 'index.js')], { stdio: ['ignore', 'pipe', 'inherit'], detached: true })
+  t.teardown(() => { child.kill('SIGKILL') })
+  await once(child.stdout, 'data')
+  process.kill(-Number(child.pid), 'SIGINT')
+  const [first] = await once(child.stdout, 'data')
+  child.kill('SIGTERM') // forwarded after whatever was forwarded before
+  t.equal(String(first) + await text(child.stdout), '1\n')
+})
+
 t.test('a server that dies of a signal is told as that', { skip }, async t => {
   const child = start(t, old ?? '', checkout(t, 'process.kill(process.pid, "SIGTERM"); setInterval(() => {}, 1000)', 'node 24'))
   t.match(await outcome(child), { code: null, signal: 'SIGTERM' })
