@@ -27,7 +27,9 @@ export interface AppOptions {
 
 /** The server, ready to listen: what it is made of, in the order in which each part needs the one before. */
 export async function buildApp ({ config: values, logger = false, forceCloseConnections = false }: AppOptions): Promise<FastifyInstance> {
-  const app = Fastify({ logger, forceCloseConnections, disableRequestLogging: true, routerOptions: { maxParamLength: 2000 } })
+  const app = Fastify({
+    logger, forceCloseConnections, trustProxy: trustProxyOf(values), disableRequestLogging: true, routerOptions: { maxParamLength: 2000 }
+  })
 
   await app.register(config, { config: values })
   await app.register(errors)
@@ -50,4 +52,9 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(health)
   await app.register(pages)
   return app
+}
+
+/** As Fastify wants it: the addresses in a list of its own. */
+function trustProxyOf ({ TRUST_PROXY }: Config): boolean | number | string[] {
+  return typeof TRUST_PROXY === 'object' ? [...TRUST_PROXY] : TRUST_PROXY
 }

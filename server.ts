@@ -18,8 +18,9 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => { 
 try {
   await app.listen({ port: config.PORT, host: config.HOST })
   // Panels wait for this line, plain and on stdout whatever the log looks like.
-  const [address] = app.addresses()
-  process.stdout.write(`Server listening on port ${address?.port ?? config.PORT}\n`)
+  const address = app.server.address()
+  const port = typeof address === 'object' && address !== null ? address.port : config.PORT
+  process.stdout.write(`Server listening on port ${port}\n`)
 } catch (error) {
   await app.close().catch(() => {})
   exitWith(listenFailure(error))
@@ -52,7 +53,7 @@ function configOrExit (): Config {
 }
 
 function loggerOf ({ LOG_LEVEL, LOG_FORMAT }: Config): FastifyServerOptions['logger'] {
-  const isPretty = LOG_FORMAT === 'pretty'
+  const isPretty = LOG_FORMAT === 'pretty' || (LOG_FORMAT === 'auto' && process.stdout.isTTY)
   const redact = ['req.headers.authorization', 'req.headers.cookie']
   return { level: LOG_LEVEL, redact, ...(isPretty ? { transport: { target: 'pino-pretty', options: { ignore: 'pid,hostname,reqId,infohash', translateTime: 'HH:MM:ss', singleLine: true } } } : {}) }
 }

@@ -9,8 +9,8 @@ declare module 'fastify' {
 }
 
 export default fp(async function torrentList (fastify) {
-  const { sources, torrents, cache, log, config } = fastify
-  const list = await TorrentList.open({ directory: config.TORRENT_DOWNLOAD_PATH, sources, torrents, cache, log })
+  const { sources, torrents, cache, stored, log, config } = fastify
+  const list = await TorrentList.open({ directory: config.TORRENT_DOWNLOAD_PATH, sources, torrents, cache, stored, log })
   fastify.decorate('torrentList', list)
   fastify.addHook('preClose', async () => { await list.close() })
 }, { name: 'torrent-list', dependencies: ['config', 'source-chain', 'torrents', 'cache'] })

@@ -5,6 +5,7 @@ import { streamBody } from '../services/http/body.ts'
 import { contentTypeOf } from '../services/http/content-type.ts'
 import { corsHeaders, preflightHeaders } from '../services/http/cors.ts'
 import { planResponse } from '../services/http/plan-response.ts'
+import { parseRangeHead } from '../services/http/range.ts'
 import { NothingServes } from '../services/source-walk.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
 import { trackerUrls } from '../services/torrent/urls.ts'
@@ -44,7 +45,7 @@ const stream: FastifyPluginAsyncTypebox = async (fastify) => {
         infohash: infohashOf(request.params.infoHash),
         fileIndex: request.query.fileIndex ?? null,
         trackers: trackerUrls(request.query.tr ?? [], MAX_TRACKERS),
-        head: method === 'HEAD' ? null : headOf(request.headers.range)
+        head: method === 'HEAD' ? null : parseRangeHead(request.headers.range)
       }
       const fields = { infohash: wanted.infohash }
       request.log.debug(fields, `[Hybrid] Getting stream for ${wanted.infohash}`)
@@ -54,7 +55,9 @@ const stream: FastifyPluginAsyncTypebox = async (fastify) => {
         method,
         headers: request.headers,
         representation: {
-          ...file,
+          lengthBytes: file.lengthBytes,
+          etag: file.etag,
+          lastModified: file.lastModified,
           contentType: contentTypeOf(file.name),
           fileName: file.name,
           isDownload: request.query.download ?? false,
@@ -80,14 +83,6 @@ function infohashOf (text: string): string {
   if (infohash !== null) return infohash
   const message = `${JSON.stringify(text.slice(0, 80))} is not an infohash: 40 hex digits or 32 base32 characters`
   throw new NothingServes([{ source: 'request', code: 'INFOHASH_INVALID', message, isTemporary: false }])
-}
-
-/** Where the client begins to read, as far as a source must know before the length is known. */
-function headOf (range: string | undefined): StreamRequest['head'] {
-  const match = /^bytes=\s*(\d{0,15})-(\d{0,15})\s*(?:,|$)/i.exec(range ?? '')
-  const [, start = '', last = ''] = match ?? []
-  if (start !== '') return { start: Number(start) }
-  return last === '' ? { start: 0 } : { last: Number(last) }
 }
 
 /** Aborts when the response is over or the client has gone, whichever is first. */

@@ -7,6 +7,7 @@ import { NothingServes } from '../source-walk.ts'
 import { writeFileAtomically } from '../write-file.ts'
 import { selectFile } from './file-selection.ts'
 import type { CacheIndex } from '../cache/cache-index.ts'
+import type { StoredFiles } from '../cache/stored-files.ts'
 import type { Log } from '../log.ts'
 import type { SourceChain } from '../source-chain.ts'
 import type { Metadata } from './metadata.ts'
@@ -18,6 +19,7 @@ export interface TorrentListOptions {
   readonly sources: SourceChain
   readonly torrents: Torrents
   readonly cache: CacheIndex
+  readonly stored: StoredFiles
   readonly log: Log
 }
 
@@ -163,7 +165,7 @@ export class TorrentList {
       source: download?.source ?? null,
       reason: cached !== null ? null : reasonOf(download, torrent),
       fileIndex: file?.index ?? cached?.fileIndex ?? null,
-      files: await this.#files(infohash, metadata, torrent),
+      files: this.#files(infohash, metadata, torrent),
       addedAt: added?.addedAt ?? null
     }
   }
@@ -176,13 +178,13 @@ export class TorrentList {
     await Promise.all(this.#tasks)
   }
 
-  async #files (infohash: string, metadata: Metadata | null, torrent: Torrent | null): Promise<FileStatus[]> {
+  #files (infohash: string, metadata: Metadata | null, torrent: Torrent | null): FileStatus[] {
+    const stored = new Set(this.#options.stored.list().filter((file) => file.infohash === infohash).map(({ fileIndex }) => fileIndex))
     const files = (metadata?.files ?? []).filter(({ isPadding }) => !isPadding)
-    return await Promise.all(files.map(async ({ index, name, path, lengthBytes }) => {
-      const isCached = (await this.#options.cache.findStored(infohash, index)) !== null
-      const downloaded = isCached ? lengthBytes : torrent?.store?.verifiedBytesOf(index) ?? 0
+    return files.map(({ index, name, path, lengthBytes }) => {
+      const downloaded = stored.has(index) ? lengthBytes : torrent?.store?.verifiedBytesOf(index) ?? 0
       return { index, name, path, length: lengthBytes, downloaded, progress: lengthBytes === 0 ? 1 : downloaded / lengthBytes, isVideo: isVideo(name) }
-    }))
+    })
   }
 
   #start (added: Added): void {

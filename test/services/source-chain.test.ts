@@ -69,12 +69,11 @@ t.test('a miss or a failure passes the request on, and every reason is told when
     sourceOf('p2p', 20, async () => { throw new CodedError('P2P_TIMEOUT', 'no peer') }),
     sourceOf('http', 30, async () => { throw new Error('boom') })
   )
-  await t.rejects(chain.open(request, never), {
-    refusals: [
-      { source: 'p2p', code: 'P2P_TIMEOUT', message: 'no peer', isTemporary: true },
-      { source: 'http', code: 'SOURCE_FAILED', message: 'boom', isTemporary: true }
-    ]
-  })
+  const error = await chain.open(request, never).catch((error: unknown) => error)
+  t.same(error instanceof NothingServes && error.refusals, [
+    { source: 'p2p', code: 'P2P_TIMEOUT', message: 'no peer', isTemporary: true },
+    { source: 'http', code: 'SOURCE_FAILED', message: 'boom', isTemporary: true }
+  ])
 })
 
 t.test('a source that knows the request to be impossible ends the walk: nobody else is asked', async (t) => {
@@ -129,7 +128,6 @@ t.test('sources that never answer end at START_TIMEOUT, each with its last words
     }))
   )
   const error = await chain.open(request, never).catch((error: unknown) => error)
-  t.ok(error instanceof NothingServes)
   t.same(error instanceof NothingServes && error.refusals.map(({ source, code }) => [source, code]), [['deaf', 'SOURCE_TIMEOUT'], ['polite', 'P2P_TIMEOUT']])
 })
 

@@ -1,0 +1,63 @@
+import t from 'tap'
+import { buildApp } from '../../app.ts'
+import { readConfig } from '../../services/config.ts'
+
+const infohash = 'dd8255ecdc7ca55fb0bbf81323d87062db1f6d1c'
+
+t.test('each route answers beside its neighbours, and beside the patterns that stay free for Stremio', async (t) => {
+  const app = await buildApp({
+    config: readConfig({ TORRENT_DOWNLOAD_PATH: t.testdir(), MEDIA_PATHS: 'none', ENABLE_P2P: 'false', ENABLE_HTTP_FALLBACK: 'false' })
+  })
+  t.teardown(async () => { await app.close() })
+  const hash = ':infoHash(^[0-9a-fA-F]{40}$)'
+  const free: Record<string, string> = {
+    [`/${hash}/:idx`]: 'file',
+    [`/${hash}/:idx/*`]: 'file by name',
+    [`/${hash}/stats.json`]: 'stats',
+    [`/${hash}/create`]: 'create',
+    [`/${hash}/remove`]: 'remove',
+    '/manifest.json': 'manifest',
+    '/:resource(^(?:catalog|meta|stream|subtitles)$)/:type/:id.json': 'addon',
+    '/:config/manifest.json': 'manifest with config',
+    '/t/:secret/*': 'secret'
+  }
+  for (const [url, name] of Object.entries(free)) app.get(url, async () => ({ name }))
+  await app.ready()
+
+  for (const [url, name] of [
+    [`/${infohash}/0`, 'file'],
+    [`/${infohash}/-1`, 'file'],
+    [`/${infohash}/0/Film.mp4`, 'file by name'],
+    [`/${infohash.toUpperCase()}/stats.json`, 'stats'],
+    [`/${infohash}/create`, 'create'],
+    [`/${infohash}/remove`, 'remove'],
+    ['/manifest.json', 'manifest'],
+    ['/stream/movie/tt0032138.json', 'addon'],
+    [`/stream/other/bt:${infohash}.json`, 'addon'],
+    ['/eyJhIjoxfQ/manifest.json', 'manifest with config'],
+    ['/stream/manifest.json', 'manifest with config'],
+    ['/t/abc/stream/movie/x.json', 'secret']
+  ] as const) t.same((await app.inject(url)).json(), { name }, url)
+
+  for (const [url, status, pattern] of [
+    [`/stream/proxy/${infohash}`, 404, { error: 'Stream not found' }],
+    ['/stream/proxy/nonexistent123456789', 404, { error: 'Stream not found' }],
+    ['/stream/proxy/manifest.json', 404, { error: 'Stream not found' }],
+    ['/api/torrents', 200, { success: true, data: [] }],
+    [`/api/torrents/${infohash}`, 404, { error: 'Torrent not found', infoHash: infohash }],
+    [`/api/torrents/${infohash}/files`, 404, { error: 'Torrent not found' }],
+    ['/health', 200, { status: 'ok' }],
+    ['/ready', 200, { status: 'ok' }],
+    ['/nothing/here/at/all', 404, { error: 'Not found' }],
+    [`/${infohash.slice(1)}/0`, 404, { error: 'Not found' }]
+  ] as const) {
+    const response = await app.inject(url)
+    t.equal(response.statusCode, status, url)
+    t.match(response.json(), pattern, url)
+  }
+  for (const url of ['/', '/test-torrent-streaming']) {
+    const page = await app.inject(url)
+    t.equal(page.statusCode, 200, url)
+    t.match(page.headers['content-type'], /^text\/html/, url)
+  }
+})
