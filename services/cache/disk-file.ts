@@ -48,9 +48,9 @@ export function isSameFile (a: FileIdentity, b: FileIdentity): boolean {
   return a.inode === b.inode && a.device === b.device && a.lengthBytes === b.lengthBytes && a.mtimeNs === b.mtimeNs
 }
 
-/** Whole milliseconds, as `<mtimeMs>` stands in an ETag. */
-export function mtimeMsOf (identity: FileIdentity): number {
-  return Number(identity.mtimeNs / 1_000_000n)
+/** Whole milliseconds, as `<mtimeMs>` stands in an ETag: what `Math.floor(stats.mtimeMs)` gives, its rounding included. */
+export function mtimeMsOf ({ mtimeNs }: FileIdentity): number {
+  return Math.floor(Number(mtimeNs / 1_000_000_000n) * 1000 + Number(mtimeNs % 1_000_000_000n) / 1_000_000)
 }
 
 /**
