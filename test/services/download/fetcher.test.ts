@@ -1,54 +1,11 @@
 import t from 'tap'
-import { once } from 'node:events'
-import { createServer } from 'node:http'
 import { Fetcher } from '../../../services/download/fetcher.ts'
-import type { RequestListener } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
-import type { Test } from 'tap'
-
-/** A loopback server that counts its connections and requests. */
-async function serve (t: Test, listener: RequestListener): Promise<{ url: URL, requests: string[], sockets: Set<Socket>, connections: () => number }> {
-  const requests: string[] = []
-  const sockets = new Set<Socket>()
-  let connections = 0
-  const server = createServer((request, response) => {
-    requests.push(request.url ?? '')
-    listener(request, response)
-  })
-  server.on('connection', (socket) => {
-    connections++
-    sockets.add(socket)
-    socket.on('close', () => { sockets.delete(socket) })
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return { url: new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`), requests, sockets, connections: () => connections }
-}
-
-function fetcher (t: Test, allowPrivateNetworks = false): Fetcher {
-  const fetcher = new Fetcher({ allowPrivateNetworks })
-  t.teardown(async () => { await fetcher.close() })
-  return fetcher
-}
+import { closed, openFetcher, serve } from './origin.ts'
 
 async function text (body: AsyncIterable<Buffer>): Promise<string> {
   const chunks: Buffer[] = []
   for await (const chunk of body) chunks.push(chunk)
   return Buffer.concat(chunks).toString()
-}
-
-/** A socket that is reset says 'error' first, which `once` takes for its own failure. */
-async function closed (sockets: Iterable<Socket>): Promise<void> {
-  await Promise.all([...sockets].map(async (socket) => {
-    await new Promise<void>((resolve) => {
-      if (socket.closed) resolve()
-      else socket.once('close', () => { resolve() })
-    })
-  }))
 }
 
 /** undici offers a connection again on the turn after its reply ended. */
@@ -63,7 +20,7 @@ t.test('gets what the operator configured, asks for plain bytes, keeps the conne
     response.setHeader('X-Seen', `${request.headers['accept-encoding'] ?? ''} ${request.headers.range ?? ''}`)
     response.end('hello')
   })
-  const { get } = bound(fetcher(t))
+  const { get } = bound(openFetcher(t))
   for (let i = 0; i < 3; i++) {
     const reply = await get(url, { isTrusted: true, headers: { range: 'bytes=0-4' }, signal })
     t.equal(reply.status, 200)
@@ -77,7 +34,7 @@ t.test('gets what the operator configured, asks for plain bytes, keeps the conne
 t.test('a body that was read to its last byte, and no further, keeps its connection', async (t) => {
   const bytes = Buffer.alloc(300_000, 'x')
   const { url, connections } = await serve(t, (_request, response) => { response.end(bytes) })
-  const { get } = bound(fetcher(t))
+  const { get } = bound(openFetcher(t))
   for (let i = 0; i < 3; i++) {
     const { body } = await get(url, { isTrusted: true, signal })
     let length = 0
@@ -93,7 +50,7 @@ t.test('a body that was read to its last byte, and no further, keeps its connect
 
 t.test('an unwanted large body closes its connection, a small one is read', async (t) => {
   const { url, sockets } = await serve(t, (request, response) => { response.end(Buffer.alloc(request.url === '/large' ? 50_000_000 : 100)) })
-  const { get } = bound(fetcher(t))
+  const { get } = bound(openFetcher(t))
   const large = await get(new URL('/large', url), { isTrusted: true, signal })
   large.discard()
   large.discard()
@@ -107,7 +64,7 @@ t.test('an unwanted large body closes its connection, a small one is read', asyn
 
 t.test('what a stranger named may not reach this machine, by address or by name', async (t) => {
   const { url, requests } = await serve(t, (_request, response) => { response.end('secret') })
-  const { get } = bound(fetcher(t))
+  const { get } = bound(openFetcher(t))
   for (const target of [url.href, url.href.replace('127.0.0.1', 'localhost'), url.href.replace('127.0.0.1', '[::ffff:127.0.0.1]'), 'file:///etc/passwd', 'http://user:pass@example.org/']) {
     await t.rejects(get(new URL(target), { isTrusted: false, signal }), { code: 'ADDRESS_REFUSED' }, target)
   }
@@ -120,7 +77,7 @@ t.test('HTTP_ALLOW_PRIVATE_NETWORKS lifts the guard, redirects included', async 
     if (request.url === '/') response.writeHead(302, { location: '/there' }).end()
     else response.end('ok')
   })
-  const { get } = bound(fetcher(t, true))
+  const { get } = bound(openFetcher(t, { allowPrivateNetworks: true }))
   const reply = await get(url, { isTrusted: false, signal })
   t.equal(await text(reply.body), 'ok')
   t.equal(reply.url.pathname, '/there')
@@ -129,7 +86,7 @@ t.test('HTTP_ALLOW_PRIVATE_NETWORKS lifts the guard, redirects included', async 
 
 t.test('a redirect of a trusted URL is not trusted', async (t) => {
   const { url, requests } = await serve(t, (_request, response) => { response.writeHead(302, { location: '/internal' }).end() })
-  const { get } = bound(fetcher(t))
+  const { get } = bound(openFetcher(t))
   await t.rejects(get(url, { isTrusted: true, signal }), { code: 'ADDRESS_REFUSED' })
   t.strictSame(requests, ['/'])
 })
@@ -140,7 +97,7 @@ t.test('a redirect loop ends, a redirect to nonsense too, one without Location i
     else if (request.url === '/nonsense') response.writeHead(301, { location: 'http://[' }).end()
     else response.writeHead(307).end('as it is')
   })
-  const { get } = bound(fetcher(t, true))
+  const { get } = bound(openFetcher(t, { allowPrivateNetworks: true }))
   await t.rejects(get(new URL('/loop', url), { isTrusted: true, maxRedirects: 2, signal }), { code: 'SOURCE_FAILED', message: /redirects more than 2 times/ })
   t.equal(requests.length, 3)
   await t.rejects(get(new URL('/nonsense', url), { isTrusted: true, signal }), { code: 'SOURCE_FAILED' })
@@ -157,7 +114,7 @@ t.test('credentials of the operator go to their host only', async (t) => {
     seen.push(request.headers.authorization)
     response.writeHead(302, { location: other.url.href }).end()
   })
-  const { get } = bound(fetcher(t, true))
+  const { get } = bound(openFetcher(t, { allowPrivateNetworks: true }))
   url.username = 'me'
   url.password = 'p%40ss'
   await text((await get(url, { isTrusted: true, signal })).body)
@@ -172,7 +129,7 @@ t.test('nobody waits for ever: no connection, no headers, silence in the body', 
     if (request.url === '/cut') response.writeHead(200, { 'content-length': 10 }).write('abc', () => { response.destroy() })
     if (request.url === '/reset') request.socket.resetAndDestroy()
   })
-  const { get } = bound(fetcher(t))
+  const { get } = bound(openFetcher(t))
   await t.rejects(get(url, { isTrusted: true, headersTimeoutMs: 100, signal }), { code: 'HTTP_TIMEOUT', message: /did not answer within 100 ms/ })
   const silence = await get(new URL('/silence', url), { isTrusted: true, bodyTimeoutMs: 100, signal })
   await t.rejects(text(silence.body), { code: 'HTTP_TIMEOUT', message: /fell silent/ })
@@ -189,7 +146,7 @@ t.test('the reader leaves: before, while waiting, in the middle of the body', as
     if (request.url === '/body') response.writeHead(200).write('abc')
     else stop.abort(new Error('gone'))
   })
-  const { get } = bound(fetcher(t))
+  const { get } = bound(openFetcher(t))
   const stop = new AbortController()
   await t.rejects(get(url, { isTrusted: true, signal: AbortSignal.abort(new Error('gone before')) }), { message: 'gone before' })
   await t.rejects(get(url, { isTrusted: true, signal: stop.signal }), { message: 'gone' })
@@ -203,7 +160,7 @@ t.test('the reader leaves: before, while waiting, in the middle of the body', as
 
 t.test('connections to one origin are bounded, and a wait for one is bounded too', async (t) => {
   const { url, sockets } = await serve(t, () => {})
-  const { get } = bound(fetcher(t))
+  const { get } = bound(openFetcher(t))
   await Promise.all(Array.from({ length: 12 }, async () => {
     await t.rejects(get(url, { isTrusted: true, headersTimeoutMs: 300, signal }), { code: 'HTTP_TIMEOUT' })
   }))
