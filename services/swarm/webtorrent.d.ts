@@ -1,0 +1,176 @@
+/**
+ * WebTorrent 3.0.21 as far as it is used here. Names with an underscore are private: only internals.ts may use them,
+ * with a test for each.
+ */
+declare module 'webtorrent' {
+  import type { EventEmitter } from 'node:events'
+  import type { Duplex } from 'node:stream'
+
+  export interface BitField {
+    readonly buffer: Uint8Array
+    get (index: number): boolean
+  }
+
+  /** torrent-piece: a piece that is being assembled in memory. */
+  export interface Piece {
+    readonly length: number
+    readonly missing: number
+    /** The blocks that have arrived; null until the first is asked for, and again once they were joined. */
+    readonly _buffer: readonly unknown[] | null
+    /** All blocks arrived: it is being hashed or written. */
+    readonly _flushed: boolean
+    reserve (): number
+  }
+
+  export interface Request {
+    readonly piece: number
+    readonly offset: number
+    readonly length: number
+  }
+
+  /** bittorrent-protocol: one connection to a peer, after its handshake. */
+  export interface Wire extends EventEmitter {
+    readonly peerId: string
+    readonly remoteAddress?: string
+    readonly peerPieces: BitField
+    readonly requests: readonly Request[]
+    readonly peerAllowedFastSet: number[]
+    downloaded: number
+    readonly ut_metadata: EventEmitter & { readonly metadata?: Uint8Array }
+    readonly lt_donthave: { donthave (piece: number): void }
+    have (piece: number): void
+    cancel (piece: number, offset: number, length: number): void
+    destroy (): void
+  }
+
+  export interface Peer {
+    id: string
+    readonly addr: string | null
+    readonly connected: boolean
+    conn: unknown
+    destroy (error?: Error): void
+  }
+
+  export interface Selections {
+    readonly length: number
+    get (index: number): { readonly from: number, readonly to: number, readonly offset: number, readonly priority: number }
+    clear (): void
+    insert (item: { from: number, to: number, offset: number, priority: number, isStreamSelection: boolean }): void
+  }
+
+  export interface LocalDiscovery extends EventEmitter {
+    _parseAnnounce (announce: string): unknown
+  }
+
+  export interface Discovery extends EventEmitter {
+    readonly lsd: LocalDiscovery | null
+  }
+
+  export interface Torrent extends EventEmitter {
+    infoHash: string
+    readonly ready: boolean
+    readonly destroyed: boolean
+    readonly announce: readonly string[]
+    readonly bitfield: BitField
+    readonly pieceLength: number
+    readonly pieces: ReadonlyArray<Piece | null>
+    readonly wires: readonly Wire[]
+    readonly length: number
+    readonly downloaded: number
+    readonly uploaded: number
+    readonly downloadSpeed: number
+    readonly uploadSpeed: number
+    readonly discovery: Discovery | null
+    addPeer (address: unknown, source?: string): boolean
+    destroy (options: { destroyStore: boolean }, done: () => void): void
+
+    readonly _peers: ReadonlyMap<string, Peer> | null
+    readonly _selections: Selections
+    _critical: boolean[]
+    _startupBitfield: Uint8Array
+    _addIncomingPeer (peer: Peer): void
+    _checkDone (): boolean
+    _markUnverified (piece: number): void
+    _markVerified (piece: number): void
+    _onMetadata (metadata: Uint8Array): Promise<void>
+    _startDiscovery (): void
+    _updateSelections (): void
+    _verifyPieces (done: (error: Error | null) => void): void
+  }
+
+  export interface AddOptions {
+    readonly announce?: readonly string[]
+    readonly deselect?: boolean
+    readonly store?: new (chunkLength: number, options: never) => object
+    readonly storeOpts?: object
+    readonly storeCacheSlots?: number
+    readonly destroyStoreOnDestroy?: boolean
+  }
+
+  export interface ClientOptions {
+    readonly torrentPort?: number
+    readonly dhtPort?: number
+    readonly dht?: { readonly bootstrap: readonly string[] | false } | false
+    readonly tracker?: object | false
+    readonly utp?: boolean
+    readonly utPex?: boolean
+    readonly lsd?: boolean
+    readonly natUpnp?: boolean
+    readonly natPmp?: boolean
+    readonly webSeeds?: boolean
+    readonly downloadLimit?: number
+    readonly uploadLimit?: number
+  }
+
+  export interface Dht extends EventEmitter {
+    readonly nodes: { count (): number }
+  }
+
+  export default class WebTorrent extends EventEmitter {
+    static readonly UTP_SUPPORT: boolean
+    static readonly WEBRTC_SUPPORT: boolean
+    constructor (options?: ClientOptions)
+    readonly destroyed: boolean
+    readonly utp: boolean
+    readonly peerId: string
+    readonly torrentPort: number
+    readonly torrents: readonly Torrent[]
+    readonly dht: Dht | false | null
+    readonly userAgent: string
+    add (torrent: string | Uint8Array, options?: AddOptions): Torrent
+    seed (input: unknown, options?: object, onSeed?: (torrent: Torrent) => void): Torrent
+    destroy (done?: (error?: Error | null) => void): void
+
+    readonly _connPool: { readonly utpServer?: { connect (port: number, host: string): Duplex } | null } | null
+  }
+}
+
+declare module 'bittorrent-tracker' {
+  import type { EventEmitter } from 'node:events'
+
+  export class Client extends EventEmitter {
+    constructor (options: {
+      readonly infoHash: string
+      readonly peerId: string
+      readonly announce: readonly string[]
+      readonly port: number
+      readonly userAgent?: string
+      readonly rtcConfig?: object
+      readonly wrtc?: false
+      readonly getAnnounceOpts?: () => object
+    })
+    setInterval (ms: number): void
+    start (): void
+    stop (): void
+    destroy (done: () => void): void
+  }
+
+  /** A tracker, for tests. */
+  export class Server extends EventEmitter {
+    constructor (options: { readonly http?: boolean, readonly udp?: boolean, readonly ws?: boolean, readonly stats?: boolean, readonly interval?: number })
+    readonly http: import('node:http').Server | null
+    readonly torrents: Readonly<Record<string, { readonly peers: { readonly keys: readonly string[], peek (id: string): object | undefined } }>>
+    listen (port: number, hostname: string, done: () => void): void
+    close (done: () => void): void
+  }
+}

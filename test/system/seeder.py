@@ -1,0 +1,92 @@
+"""A BitTorrent client by libtorrent, for tests. Prints one JSON line when it listens; ends when its stdin closes.
+
+The address space is loopback: no local discovery, no port mapping, no DHT but the nodes it is given.
+"""
+import argparse
+import json
+import sys
+import threading
+import time
+
+try:
+    import libtorrent as lt
+except ImportError as error:
+    print(json.dumps({"missing": "python3-libtorrent", "error": str(error)}), flush=True)
+    sys.exit(3)
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--torrent", required=True, help="path of the .torrent")
+parser.add_argument("--content", required=True, help="directory that holds the torrent's files")
+parser.add_argument("--port", type=int, default=0)
+parser.add_argument("--address", default="127.0.0.1")
+parser.add_argument("--dht", action="append", default=[], metavar="HOST:PORT", help="bootstrap node; without one there is no DHT")
+parser.add_argument("--peer", action="append", default=[], metavar="HOST:PORT", help="peer to connect to")
+parser.add_argument("--transport", choices=["both", "tcp", "utp"], default="both")
+parser.add_argument("--upload-limit", type=int, default=0, help="bytes a second, 0 for none")
+parser.add_argument("--leech", action="store_true", help="has nothing yet: downloads")
+args = parser.parse_args()
+
+with_tcp = args.transport != "utp"
+with_utp = args.transport != "tcp"
+session = lt.session({
+    "listen_interfaces": "%s:%d" % (args.address, args.port),
+    "allow_multiple_connections_per_ip": True,
+    "enable_lsd": False,
+    "enable_upnp": False,
+    "enable_natpmp": False,
+    "enable_dht": bool(args.dht),
+    "dht_bootstrap_nodes": ",".join(args.dht),
+    "dht_restrict_routing_ips": False,
+    "dht_restrict_search_ips": False,
+    "dht_ignore_dark_internet": False,
+    "dht_enforce_node_id": False,
+    "dht_privacy_lookups": False,
+    "enable_incoming_tcp": with_tcp,
+    "enable_outgoing_tcp": with_tcp,
+    "enable_incoming_utp": with_utp,
+    "enable_outgoing_utp": with_utp,
+    "announce_to_all_trackers": True,
+    "announce_to_all_tiers": True,
+    "upload_rate_limit": args.upload_limit,
+    "unchoke_slots_limit": 64,
+    "alert_mask": lt.alert.category_t.status_notification | lt.alert.category_t.error_notification,
+})
+
+params = lt.add_torrent_params()
+params.ti = lt.torrent_info(args.torrent)
+params.save_path = args.content
+if not args.leech:
+    params.flags |= lt.torrent_flags.seed_mode
+params.flags &= ~lt.torrent_flags.auto_managed
+params.flags &= ~lt.torrent_flags.paused
+torrent = session.add_torrent(params)
+for peer in args.peer:
+    host, _, port = peer.rpartition(":")
+    torrent.connect_peer((host, int(port)))
+
+deadline = time.monotonic() + 20
+while session.listen_port() == 0:
+    if time.monotonic() > deadline:
+        print(json.dumps({"error": "it does not listen"}), flush=True)
+        sys.exit(1)
+    time.sleep(0.02)
+print(json.dumps({"port": session.listen_port()}), flush=True)
+
+
+def talk():
+    """Answers each line on stdin with one JSON line of what the session counts."""
+    for _ in sys.stdin:
+        status = torrent.status()
+        print(json.dumps({
+            "uploaded": status.total_payload_upload,
+            "downloaded": status.total_payload_download,
+            "peers": status.num_peers,
+            "isSeeding": status.is_seeding,
+            "dhtNodes": session.status().dht_nodes,
+        }), flush=True)
+
+
+# The main thread waits here; when the test's process dies, stdin ends and so does this.
+thread = threading.Thread(target=talk)
+thread.start()
+thread.join()
