@@ -1,0 +1,103 @@
+import { pause } from '../deadline.ts'
+import type { Geometry } from '../pieces/geometry.ts'
+import type { PieceFiles } from '../pieces/piece-files.ts'
+
+/** Where a torrent's pieces go, and who is told of it. */
+export interface Shelf {
+  readonly geometry: Geometry
+  readonly files: PieceFiles
+  /** The piece is in its files, written under this version of the layout. */
+  onWritten (piece: number, layoutVersion: number): void
+  /** The piece could not be written; it is tried again. */
+  onBlocked (piece: number, error: unknown): void
+}
+
+const firstRetryMs = 250
+const lastRetryMs = 5_000
+
+/**
+ * The store that WebTorrent is given (abstract-chunk-store). What it puts here has passed the hash check.
+ *
+ * An error from `put` destroys the whole torrent, so `put` never answers one: a piece that cannot be written (a full
+ * disk, a file that has just moved) waits in memory and is tried again until it can be, or the store is closed.
+ */
+export class ChunkStore {
+  readonly chunkLength: number
+  readonly #shelf: Shelf
+  readonly #closing = new AbortController()
+  /** Aborts to wake the pieces that wait for their next try. */
+  #nudge = new AbortController()
+
+  /** WebTorrent calls this with the length of a piece and its `storeOpts`. */
+  constructor (chunkLength: number, options: { readonly openShelf: (store: ChunkStore) => Shelf }) {
+    this.chunkLength = chunkLength
+    this.#shelf = options.openShelf(this)
+  }
+
+  /** Calls `done(null)` once the piece is written, and never when the store is closed before. */
+  put (index: number, bytes: Uint8Array, done: (error: null) => void): void {
+    // Never rejects; what `done` throws is nobody's to catch.
+    this.#write(index, bytes).then((version) => {
+      if (version === null) return
+      done(null)
+      this.#shelf.onWritten(index, version)
+    }, () => {})
+  }
+
+  /** Reads a verified piece, or a part of it, for a peer. */
+  get (index: number, options: { readonly offset?: number, readonly length?: number } | null, done: (error: Error | null, bytes?: Uint8Array) => void): void {
+    this.#read(index, options?.offset ?? 0, options?.length).then(
+      bytes => { done(null, bytes) },
+      (error: unknown) => { done(error instanceof Error ? error : new Error(String(error))) }
+    )
+  }
+
+  /** Tries what waits again now, because there is reason to think that it will succeed. */
+  retry (): void {
+    this.#nudge.abort()
+    this.#nudge = new AbortController()
+  }
+
+  /** Gives up what waits, and closes the files. */
+  close (done: (error: null) => void): void {
+    this.#closing.abort()
+    const end = (): void => { done(null) }
+    // A file that does not close loses nothing here: the server syncs what was written.
+    this.#shelf.files.close().then(end, end)
+  }
+
+  /** The files belong to the server: nothing is deleted here. */
+  destroy (done: (error: null) => void): void {
+    this.close(done)
+  }
+
+  /** Resolves with the layout version that the piece was written under, or null when the store was closed before. */
+  async #write (index: number, bytes: Uint8Array): Promise<number | null> {
+    const { geometry, files } = this.#shelf
+    for (let delayMs = firstRetryMs; !this.#closing.signal.aborted; delayMs = Math.min(delayMs * 2, lastRetryMs)) {
+      try {
+        const version = await files.writePiece(geometry.piece(index), bytes)
+        return this.#closing.signal.aborted ? null : version
+      } catch (error) {
+        if (!this.#closing.signal.aborted) this.#shelf.onBlocked(index, error)
+      }
+      await this.#wait(delayMs)
+    }
+    return null
+  }
+
+  async #wait (ms: number): Promise<void> {
+    try {
+      await pause(ms, AbortSignal.any([this.#closing.signal, this.#nudge.signal]))
+    } catch {
+      // Woken early: the loop looks why.
+    }
+  }
+
+  async #read (index: number, offset: number, length: number | undefined): Promise<Uint8Array> {
+    const { geometry, files } = this.#shelf
+    // A peer asks for what it likes: piece() and readPiece() refuse what is outside.
+    const piece = geometry.piece(index)
+    return await files.readPiece(piece, offset, length ?? geometry.lengthOf(piece) - offset)
+  }
+}

@@ -1,0 +1,149 @@
+import { fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { EventEmitter } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { Log } from '../log.ts'
+import { isHostReply } from './messages.ts'
+import type { HostReply, HostRequest } from './messages.ts'
+
+/** How the process is kept. Tests change these; the defaults are what runs. */
+export interface HostTuning {
+  readonly hostPath: string
+  /** The process is asked for a sign of life this often, … */
+  readonly heartbeatMs: number
+  /** … and killed when it has left so many unanswered. Counted, not timed: a machine that slept must not kill it. */
+  readonly missedBeats: number
+  /** The wait before a restart: doubles from the first to the last, … */
+  readonly firstRestartMs: number
+  readonly lastRestartMs: number
+  /** … and begins anew once the process has lived so long. */
+  readonly steadyMs: number
+  /** How long it may take to stop before it is killed. */
+  readonly stopMs: number
+}
+
+const defaults: HostTuning = {
+  hostPath: fileURLToPath(new URL('./host.ts', import.meta.url)),
+  heartbeatMs: 5_000,
+  missedBeats: 4,
+  firstRestartMs: 500,
+  lastRestartMs: 30_000,
+  steadyMs: 60_000,
+  stopMs: 3_000
+}
+
+/**
+ * Keeps one child process alive: starts it, restarts it with growing waits when it dies or hangs, and ends it. 'up':
+ * it can be written to. 'down': it is gone, and why; it comes back by itself unless stop() was called.
+ */
+export class HostProcess extends EventEmitter<{ up: [], down: [reason: string], reply: [HostReply] }> {
+  readonly #tuning: HostTuning
+  readonly #heapMb: number
+  readonly #log: Log
+  #child: ChildProcess | null = null
+  #heartbeat: NodeJS.Timeout | null = null
+  #restart: NodeJS.Timeout | null = null
+  #restartMs: number
+  #unanswered = 0
+  #isOver = false
+  #lastWords = ''
+
+  /** @param heapMb limit of the child's JavaScript heap. */
+  constructor (heapMb: number, log: Log, tuning: Partial<HostTuning> = {}) {
+    super()
+    this.#heapMb = heapMb
+    this.#log = log
+    this.#tuning = { ...defaults, ...tuning }
+    this.#restartMs = this.#tuning.firstRestartMs
+  }
+
+  /** The child's process id, null while there is none. */
+  get pid (): number | null {
+    return this.#child?.pid ?? null
+  }
+
+  /** Starts it. Never throws: a process that cannot be started is one that died. */
+  start (): void {
+    if (this.#child !== null || this.#isOver) return
+    this.#lastWords = ''
+    this.#unanswered = 0
+    const startedAt = performance.now()
+    let child: ChildProcess
+    try {
+      child = fork(this.#tuning.hostPath, {
+        serialization: 'advanced',
+        execArgv: [`--max-old-space-size=${this.#heapMb}`],
+        stdio: ['ignore', 'ignore', 'pipe', 'ipc']
+      })
+    } catch (error) {
+      this.#startAgain(error instanceof Error ? error.message : String(error))
+      return
+    }
+    this.#child = child
+    let isGone = false
+    const onGone = (reason: string): void => {
+      if (isGone) return
+      isGone = true
+      if (this.#heartbeat !== null) clearInterval(this.#heartbeat)
+      this.#heartbeat = null
+      this.#child = null
+      if (performance.now() - startedAt >= this.#tuning.steadyMs) this.#restartMs = this.#tuning.firstRestartMs
+      this.#startAgain(this.#lastWords === '' ? reason : `${reason}: ${this.#lastWords}`)
+    }
+    // 'error' alone comes when it could not be started; also when a message could not be sent, and then 'exit' follows.
+    child.on('error', (error) => { if (child.pid === undefined) onGone(error.message) })
+    child.on('exit', (code, signal) => { onGone(signal === null ? `it ended with code ${code}` : `it was ended by ${signal}`) })
+    child.on('message', (message: unknown) => { if (isHostReply(message)) this.#onReply(message) })
+    child.stderr?.setEncoding('utf8')
+    child.stderr?.on('data', (text: string) => { this.#log.debug({ text: text.trim().slice(0, 2_000) }, 'the swarm process wrote to stderr') })
+    child.stderr?.on('error', () => {})
+    this.#heartbeat = setInterval(() => { this.#beat() }, this.#tuning.heartbeatMs)
+    this.#heartbeat.unref()
+    this.emit('up')
+  }
+
+  /** Sends a request. Lost without a word while the process is down: 'up' is the time to say everything anew. */
+  send (request: HostRequest): void {
+    const child = this.#child
+    // A failed send is followed by 'exit'.
+    if (child?.connected === true) child.send(request, () => {})
+  }
+
+  /** Ends it for good: asks first, kills after `stopMs`. Resolves when it is gone. */
+  async stop (): Promise<void> {
+    this.#isOver = true
+    if (this.#restart !== null) clearTimeout(this.#restart)
+    this.#restart = null
+    const child = this.#child
+    if (child === null) return
+    const gone = new Promise<void>(resolve => { this.once('down', () => { resolve() }) })
+    const killer = setTimeout(() => { child.kill('SIGKILL') }, this.#tuning.stopMs)
+    this.send({ type: 'stop' })
+    await gone
+    clearTimeout(killer)
+  }
+
+  #onReply (reply: HostReply): void {
+    if (reply.type === 'pong') this.#unanswered = 0
+    else if (reply.type === 'crash') this.#lastWords = reply.reason
+    else this.emit('reply', reply)
+  }
+
+  #beat (): void {
+    if (this.#unanswered >= this.#tuning.missedBeats) {
+      this.#lastWords = 'it did not answer'
+      this.#child?.kill('SIGKILL')
+      return
+    }
+    this.#unanswered++
+    this.send({ type: 'ping', beat: this.#unanswered })
+  }
+
+  #startAgain (reason: string): void {
+    if (!this.#isOver) {
+      this.#restart = setTimeout(() => { this.start() }, this.#restartMs)
+      this.#restartMs = Math.min(this.#restartMs * 2, this.#tuning.lastRestartMs)
+    }
+    this.emit('down', reason)
+  }
+}

@@ -1,0 +1,228 @@
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { pause } from '../deadline.ts'
+import { HostedTorrent } from './hosted-torrent.ts'
+import type { TorrentReply } from './hosted-torrent.ts'
+import { dhtNodes, dialTcpBesideUtp } from './internals.ts'
+import { isHostRequest } from './messages.ts'
+import type { HostOptions, HostReply, HostRequest } from './messages.ts'
+import type WebTorrent from 'webtorrent'
+
+/**
+ * The entry of the swarm's process: WebTorrent, told what to do by the server over IPC. It ends when the server says
+ * so, when the server is gone, and when anything in it throws where nobody catches: the server starts it again.
+ */
+
+const statsMs = 500
+const watchdogMs = 5_000
+/** TCP joins the dial after this time alone with uTP. */
+const tcpDelayMs = 500
+/** Bytes of pieces that may be in flight, over all torrents: each is in memory until it is written. */
+const windowBytes = 64 * 1024 * 1024
+/** How long trackers may take to hear that we leave. */
+const farewellMs = 2_000
+
+const torrents = new Map<number, HostedTorrent>()
+let client: WebTorrent | null = null
+let trackerOptions: { rtcConfig: object, wrtc?: false } = { rtcConfig: {} }
+let options: HostOptions | null = null
+let isStopping = false
+
+function tell (reply: HostReply): void {
+  // The server may be gone at any moment; 'disconnect' ends this process.
+  if (process.connected) process.send?.(reply, undefined, undefined, () => {})
+}
+
+function messageOf (error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** The last word: says why, and ends the process once that is on its way, or after a second. */
+function crash (error: unknown): void {
+  const end = (): void => { process.exit(1) }
+  setTimeout(end, 1_000)
+  const reason = error instanceof Error ? error.stack ?? error.message : String(error)
+  if (process.connected) process.send?.({ type: 'crash', reason } satisfies HostReply, undefined, undefined, end)
+  else end()
+}
+
+async function start (given: HostOptions): Promise<void> {
+  options = given
+  let Client: typeof WebTorrent
+  try {
+    Client = (await import('webtorrent')).default
+  } catch (error) {
+    tell({ type: 'unavailable', reason: `WebTorrent cannot be loaded: ${messageOf(error)}` })
+    return
+  }
+  trackerOptions = Client.WEBRTC_SUPPORT ? { rtcConfig: { iceServers: given.iceServers } } : { rtcConfig: {}, wrtc: false }
+  const port = await freePort(given.port)
+  client = await listen(Client, given, port)
+  dialTcpBesideUtp(client, tcpDelayMs)
+  if (client.dht) {
+    client.dht.on('error', () => {})
+    client.dht.once('ready', tellDht)
+  }
+  setInterval(tellStats, statsMs)
+  setInterval(() => {
+    for (const torrent of torrents.values()) torrent.reselect()
+    tellDht()
+  }, watchdogMs)
+  tell({ type: 'ready', port: client.torrentPort, portWanted: given.port, hasUtp: client.utp, hasWebRtc: Client.WEBRTC_SUPPORT })
+}
+
+async function listen (Client: typeof WebTorrent, given: HostOptions, port: number): Promise<WebTorrent> {
+  const { dhtBootstrap, downloadLimitBytes, uploadLimitBytes, isPortMappingEnabled, isLsdEnabled } = given
+  const client = new Client({
+    torrentPort: port,
+    // On a port of its own: uTP has the UDP side of torrentPort.
+    dhtPort: 0,
+    dht: { bootstrap: dhtBootstrap.length === 0 ? false : dhtBootstrap },
+    tracker: trackerOptions,
+    utp: true,
+    utPex: true,
+    lsd: isLsdEnabled,
+    natUpnp: isPortMappingEnabled,
+    natPmp: isPortMappingEnabled,
+    webSeeds: false,
+    downloadLimit: downloadLimitBytes,
+    uploadLimit: uploadLimitBytes
+  })
+  await once(client, 'listening')
+  client.on('error', (error: unknown) => {
+    // One that has not ended the client, such as uTP's, leaves the rest working.
+    if (client.destroyed) crash(error)
+    else tell({ type: 'log', level: 'warn', fields: { err: messageOf(error) }, message: 'the swarm goes on after an error' })
+  })
+  return client
+}
+
+/**
+ * The port that was asked for where TCP and UDP of it are free, else another. WebTorrent must not find it taken: over
+ * TCP that ends its client, over UDP the process.
+ */
+async function freePort (wanted: number): Promise<number> {
+  if (wanted !== 0 && await isFree(wanted)) return wanted
+  for (let tries = 0; tries < 20; tries++) {
+    const server = createServer()
+    server.listen(0)
+    await once(server, 'listening')
+    const address = server.address()
+    server.close()
+    await once(server, 'close')
+    if (address !== null && typeof address === 'object' && await isFree(address.port)) return address.port
+  }
+  throw new Error('no port is free for both TCP and UDP')
+}
+
+async function isFree (port: number): Promise<boolean> {
+  const server = createServer()
+  const socket = createSocket('udp4')
+  try {
+    server.listen(port)
+    await once(server, 'listening')
+    socket.bind(port)
+    await once(socket, 'listening')
+    return true
+  } catch {
+    return false
+  } finally {
+    const closing = [new Promise<void>(resolve => { socket.close(resolve) })]
+    if (server.listening) closing.push(new Promise<void>(resolve => { server.close(() => { resolve() }) }))
+    await Promise.all(closing)
+  }
+}
+
+function tellStats (): void {
+  for (const [id, torrent] of torrents) {
+    const stats = torrent.takeStats()
+    if (stats !== null) tell({ type: 'stats', id, stats })
+  }
+}
+
+function tellDht (): void {
+  if (client !== null && !client.destroyed) tell({ type: 'dht', nodes: dhtNodes(client) })
+}
+
+/** The memory for pieces in flight is shared by the torrents that somebody waits for. */
+function windowShare (): number {
+  let wanted = 0
+  for (const torrent of torrents.values()) if (torrent.isWanted) wanted++
+  return windowBytes / Math.max(1, wanted)
+}
+
+function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, { type: 'join' }>): void {
+  if (client === null || options === null) return
+  const tellOf = (reply: TorrentReply): void => { tell({ ...reply, id }) }
+  try {
+    torrents.set(id, new HostedTorrent(client, {
+      infohash,
+      torrent,
+      trackers: [...new Set([...trackers, ...options.trackers])],
+      peers: [...peers, ...options.staticPeers],
+      trackerOptions,
+      windowBytes: windowShare,
+      tell: tellOf
+    }))
+  } catch (error) {
+    tellOf({ type: 'failed', code: 'SOURCE_FAILED', reason: messageOf(error) })
+  }
+}
+
+function leave (id: number): void {
+  const torrent = torrents.get(id)
+  torrents.delete(id)
+  torrent?.leave().catch((error: unknown) => {
+    tell({ type: 'log', level: 'debug', fields: { err: messageOf(error) }, message: 'a torrent left the swarm untidily' })
+  })
+}
+
+/** Says goodbye to trackers and gateways, for as long as that may take, and ends the process. */
+async function stop (): Promise<void> {
+  if (isStopping) return
+  isStopping = true
+  const farewell = async (): Promise<void> => {
+    await Promise.allSettled([...torrents.values()].map(async (torrent) => { await torrent.leave() }))
+    const leaving = client
+    // Takes back the port mapping too.
+    if (leaving !== null && !leaving.destroyed) await new Promise<void>(resolve => { leaving.destroy(() => { resolve() }) })
+  }
+  await Promise.race([farewell(), pause(farewellMs, new AbortController().signal)])
+  process.exit(0)
+}
+
+function handle (request: HostRequest): void {
+  switch (request.type) {
+    case 'start': start(request.options).catch(crash); return
+    case 'ping': tell({ type: 'pong', beat: request.beat }); return
+    case 'stop': stop().catch(crash); return
+    case 'join': join(request); return
+    case 'leave': leave(request.id); return
+    default: {
+      const torrent = torrents.get(request.id)
+      if (torrent === undefined) return
+      switch (request.type) {
+        case 'attach': torrent.attach(request.torrent, request.bitfield, request.layout); return
+        case 'layout': torrent.setLayout(request.layout); return
+        case 'demand': torrent.setDemand(request.ranges); return
+        case 'filled': torrent.setFilled(request.pieces); return
+        case 'dropped': torrent.setDropped(request.pieces); return
+        case 'trackers': torrent.addTrackers(request.trackers); return
+        case 'peers': torrent.addPeers(request.peers)
+      }
+    }
+  }
+}
+
+process.title = 'self-streme swarm'
+process.on('uncaughtException', crash)
+process.on('unhandledRejection', crash)
+// Ctrl-C and service managers signal the whole group; when to end is the server's decision.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
+process.on('disconnect', () => { process.exit(0) })
+process.on('message', (message: unknown) => { if (isHostRequest(message)) handle(message) })
+if (!process.connected) {
+  process.stderr.write('This is the process of the swarm; the server starts it.\n')
+  process.exit(1)
+}

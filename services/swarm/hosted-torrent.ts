@@ -1,0 +1,285 @@
+import { Client as TrackerClient } from 'bittorrent-tracker'
+import type WebTorrent from 'webtorrent'
+import type { Torrent, Wire } from 'webtorrent'
+import { asCoded } from '../errors.ts'
+import { Geometry } from '../pieces/geometry.ts'
+import { PieceFiles } from '../pieces/piece-files.ts'
+import type { Layout } from '../pieces/piece-files.ts'
+import { parseMetadata } from '../torrent/metadata.ts'
+import { ChunkStore } from './chunk-store.ts'
+import type { Shelf } from './chunk-store.ts'
+import {
+  cancelUnwanted, dropHeld, heldBytes, holdMetadata, ignoreAllowedFast, keepIncomingPeers, markDropped, markFilled, onInfo, peerCounts,
+  select, tameLocalDiscovery, trustFromStart
+} from './internals.ts'
+import type { HostReply, HostStats, WantedRange } from './messages.ts'
+import { chooseWindow } from './window.ts'
+import type { Window } from './window.ts'
+
+/** How long changes among the peers are gathered before the pieces are chosen anew. */
+const reselectMs = 50
+const trackerIntervalMs = 15 * 60_000
+/** Addresses remembered to tell how many peers are known. */
+const addressLimit = 5_000
+
+type Without<T, K extends string> = T extends unknown ? Omit<T, K> : never
+export type TorrentReply = Without<Extract<HostReply, { readonly id: number }>, 'id'>
+
+export interface HostedTorrentOptions {
+  readonly infohash: string
+  readonly torrent: Uint8Array | null
+  readonly trackers: readonly string[]
+  readonly peers: readonly string[]
+  /** What every tracker client gets: ICE servers, or no WebRTC. */
+  readonly trackerOptions: { readonly rtcConfig: object, readonly wrtc?: false }
+  /** How many bytes of pieces this torrent may have in flight. Asked each time pieces are chosen. */
+  readonly windowBytes: () => number
+  readonly tell: (reply: TorrentReply) => void
+}
+
+/** One torrent in the swarm's process, from `join` to `leave`. */
+export class HostedTorrent {
+  readonly infohash: string
+  readonly #client: WebTorrent
+  readonly #torrent: Torrent
+  readonly #options: HostedTorrentOptions
+  readonly #release: (metadata: Uint8Array, bitfield: Uint8Array) => Promise<void>
+  readonly #named: Promise<void>
+  readonly #announcedTo: Set<string>
+  readonly #trackers = new Set<TrackerClient>()
+  readonly #addresses = new Set<string>()
+  #shelf: Shelf | null = null
+  #store: ChunkStore | null = null
+  #demand: readonly WantedRange[] = []
+  #window: Window = chooseWindow([], 1, () => true, () => false)
+  #reselectTimer: NodeJS.Timeout | null = null
+  readonly #filledEarly: number[] = []
+  #isMetadataKnown: boolean
+  #isPrivate = false
+  #isOver = false
+  #receivedBytes = 0
+  #uploadedBytes = 0
+  #lastStats = ''
+
+  constructor (client: WebTorrent, options: HostedTorrentOptions) {
+    this.infohash = options.infohash
+    this.#client = client
+    this.#options = options
+    this.#isMetadataKnown = options.torrent !== null
+    // BEP 27: a private torrent is announced to its own trackers only, which come with its bytes.
+    this.#isPrivate = options.torrent !== null && parseMetadata(Buffer.from(options.torrent), options.infohash).isPrivate
+    const announce = this.#isPrivate ? [] : [...options.trackers]
+    this.#announcedTo = new Set(announce)
+    // WebTorrent takes URLs and local paths too, so it is never given anything but bytes or a magnet made here.
+    const torrent = client.add(options.torrent ?? `magnet:?xt=urn:btih:${options.infohash}`, {
+      announce,
+      deselect: true,
+      store: ChunkStore,
+      storeOpts: { openShelf: (store: ChunkStore) => this.#openShelf(store) },
+      storeCacheSlots: 0,
+      destroyStoreOnDestroy: false
+    })
+    this.#torrent = torrent
+    this.#release = holdMetadata(torrent, options.infohash)
+    keepIncomingPeers(torrent)
+    tameLocalDiscovery(torrent)
+    this.#named = new Promise(resolve => { torrent.once('infoHash', () => { resolve() }) })
+    torrent.on('error', (error: unknown) => { this.#fail(error) })
+    torrent.on('wire', (wire: Wire, address: unknown) => { this.#onWire(wire, address) })
+    torrent.on('peer', (address: unknown) => { this.#note(address) })
+    torrent.on('verified', () => { this.#reselectSoon() })
+    torrent.on('ready', () => {
+      this.setFilled(this.#filledEarly.splice(0))
+      this.reselect()
+    })
+    this.addPeers(options.peers)
+  }
+
+  /** Does somebody wait for pieces of it? */
+  get isWanted (): boolean {
+    return this.#demand.length > 0
+  }
+
+  /** Gives it its metadata and files: from now on pieces are fetched. A second call does nothing. */
+  attach (torrent: Uint8Array, bitfield: Uint8Array, layout: Layout): void {
+    if (this.#shelf !== null) return
+    this.#isMetadataKnown = true
+    this.#attach(torrent, bitfield, layout).catch((error: unknown) => { this.#fail(error) })
+  }
+
+  /** Goes on writing under a newer layout. */
+  setLayout (layout: Layout): void {
+    this.#shelf?.files.setLayout(layout)
+    this.#store?.retry()
+  }
+
+  /** Replaces the demand. The most urgent range comes first. */
+  setDemand (demand: readonly WantedRange[]): void {
+    this.#demand = demand
+    this.reselect()
+    if (!this.#torrent.ready || this.#isOver) return
+    cancelUnwanted(this.#torrent, (piece) => demand.some(([first, last]) => first <= piece && piece <= last))
+    const isKept = (piece: number): boolean => this.#window.has(piece)
+    if (heldBytes(this.#torrent, isKept) > this.#options.windowBytes()) dropHeld(this.#torrent, isKept)
+  }
+
+  /** Takes pieces that somebody else has written and verified. */
+  setFilled (pieces: readonly number[]): void {
+    if (this.#isOver) return
+    if (this.#torrent.ready) for (const piece of pieces) markFilled(this.#torrent, piece)
+    // The bitfield of attach() is on its way into the torrent, and older than this.
+    else this.#filledEarly.push(...pieces)
+  }
+
+  /** Gives up pieces that it was believed to have; they can be fetched again. */
+  setDropped (pieces: readonly number[]): void {
+    if (this.#isOver || !this.#torrent.ready) return
+    for (const piece of pieces) markDropped(this.#torrent, piece)
+    this.#reselectSoon()
+  }
+
+  /** Asks these trackers too. Ones that are asked already are skipped. */
+  addTrackers (trackers: readonly string[]): void {
+    const announce = trackers.filter(tracker => !this.#announcedTo.has(tracker))
+    if (announce.length === 0 || this.#isPrivate || this.#isOver) return
+    for (const tracker of announce) this.#announcedTo.add(tracker)
+    // Discovery cannot take trackers once it runs, so they get a client of their own.
+    const client = new TrackerClient({
+      ...this.#options.trackerOptions,
+      infoHash: this.infohash,
+      peerId: this.#client.peerId,
+      announce,
+      port: this.#client.torrentPort,
+      userAgent: this.#client.userAgent,
+      getAnnounceOpts: () => ({ uploaded: this.#torrent.uploaded, downloaded: this.#torrent.downloaded, left: this.#leftBytes() })
+    })
+    // A tracker that fails is no news: others are asked, and it is asked again.
+    client.on('error', () => {})
+    client.on('warning', () => {})
+    client.on('peer', (peer: unknown) => { if (!this.#isOver) this.#torrent.addPeer(peer, 'tracker') })
+    client.setInterval(trackerIntervalMs)
+    client.start()
+    this.#trackers.add(client)
+  }
+
+  /** Dials these peers, `ip:port` each. What is none is skipped. */
+  addPeers (peers: readonly string[]): void {
+    if (peers.length === 0) return
+    this.#named.then(() => {
+      for (const peer of peers) if (!this.#isOver) this.#torrent.addPeer(peer)
+    }, () => {})
+  }
+
+  /** Chooses anew what to ask the peers for. Called from time to time too, so that no lost event stops a stream. */
+  reselect (): void {
+    if (this.#reselectTimer !== null) clearTimeout(this.#reselectTimer)
+    this.#reselectTimer = null
+    const torrent = this.#torrent
+    if (!torrent.ready || this.#isOver) return
+    const { wires, bitfield, pieceLength } = torrent
+    const limit = Math.floor(this.#options.windowBytes() / pieceLength)
+    this.#window = chooseWindow(this.#demand, limit,
+      (piece) => bitfield.get(piece), (piece) => wires.some((wire) => wire.peerPieces.get(piece)))
+    select(torrent, this.#window.ranges, this.#window.waiting)
+  }
+
+  /** What has changed since the last call, or null. */
+  takeStats (): HostStats | null {
+    if (this.#isOver) return null
+    const { connected, connecting } = peerCounts(this.#torrent)
+    const stats: HostStats = {
+      peersKnown: Math.max(this.#addresses.size, connected + connecting),
+      peersConnected: connected,
+      peersConnecting: connecting,
+      receivedBytes: this.#receivedBytes,
+      uploadedBytes: this.#uploadedBytes,
+      downloadSpeed: Math.round(this.#torrent.downloadSpeed),
+      uploadSpeed: Math.round(this.#torrent.uploadSpeed)
+    }
+    const text = JSON.stringify(stats)
+    if (text === this.#lastStats) return null
+    this.#lastStats = text
+    return stats
+  }
+
+  /** Leaves the swarm. Resolves once the trackers know and the files are closed; a silent tracker has to be waited for, so bound it. */
+  async leave (): Promise<void> {
+    this.#isOver = true
+    if (this.#reselectTimer !== null) clearTimeout(this.#reselectTimer)
+    this.#reselectTimer = null
+    const tasks = [...this.#trackers].map(async (tracker) => {
+      tracker.stop()
+      await new Promise<void>(resolve => { tracker.destroy(resolve) })
+    })
+    this.#trackers.clear()
+    // One that an error has destroyed would not call back.
+    if (!this.#torrent.destroyed) tasks.push(new Promise<void>(resolve => { this.#torrent.destroy({ destroyStore: false }, resolve) }))
+    await Promise.all(tasks)
+    // Where WebTorrent has made a store of them, that has closed them already.
+    await this.#shelf?.files.close()
+  }
+
+  async #attach (torrent: Uint8Array, bitfield: Uint8Array, layout: Layout): Promise<void> {
+    const metadata = parseMetadata(Buffer.from(torrent), this.infohash)
+    const geometry = new Geometry(metadata)
+    this.#shelf = {
+      geometry,
+      files: new PieceFiles(geometry, layout, (index) => metadata.files[index]?.isPadding === true),
+      onWritten: (piece, layoutVersion) => { this.#options.tell({ type: 'verified', piece, layoutVersion }) },
+      onBlocked: (piece, error) => { this.#options.tell({ type: 'blocked', piece, reason: messageOf(error) }) }
+    }
+    await this.#named
+    if (this.#isOver) return
+    await this.#release(torrent, bitfield)
+    if (!metadata.isPrivate) this.addTrackers(metadata.trackers)
+    this.#isPrivate = metadata.isPrivate
+  }
+
+  #openShelf (store: ChunkStore): Shelf {
+    this.#store = store
+    // Metadata is held back until attach() has made the shelf.
+    if (this.#shelf === null) throw new Error('the store was opened before its files are known')
+    return this.#shelf
+  }
+
+  #onWire (wire: Wire, address: unknown): void {
+    this.#note(address)
+    trustFromStart(wire)
+    ignoreAllowedFast(wire)
+    wire.on('download', (bytes: number) => { this.#receivedBytes += bytes })
+    wire.on('upload', (bytes: number) => { this.#uploadedBytes += bytes })
+    for (const event of ['bitfield', 'have', 'have-all', 'close']) wire.on(event, () => { this.#reselectSoon() })
+    if (!this.#isMetadataKnown) onInfo(wire, (info) => { this.#takeInfo(info) })
+  }
+
+  #takeInfo (info: Uint8Array): void {
+    if (this.#isMetadataKnown) return
+    this.#isMetadataKnown = true
+    this.#options.tell({ type: 'metadata', torrent: Buffer.concat([Buffer.from('d4:info'), info, Buffer.from('e')]) })
+  }
+
+  #note (address: unknown): void {
+    if (typeof address === 'string' && this.#addresses.size < addressLimit) this.#addresses.add(address)
+  }
+
+  #reselectSoon (): void {
+    if (this.#reselectTimer === null && !this.#isOver) this.#reselectTimer = setTimeout(() => { this.reselect() }, reselectMs)
+  }
+
+  #leftBytes (): number {
+    // Unknown before the metadata; 0 would say that we seed.
+    return this.#torrent.ready ? Math.max(this.#torrent.length - this.#torrent.downloaded, 0) : 16_384
+  }
+
+  #fail (error: unknown): void {
+    if (this.#isOver) return
+    const { code, message } = asCoded(error, 'SOURCE_FAILED')
+    this.#options.tell({ type: 'failed', code, reason: message })
+    // It has failed already: what else goes wrong on the way out is no news.
+    this.leave().catch(() => {})
+  }
+}
+
+function messageOf (error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,200 @@
+import { connect } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type WebTorrent from 'webtorrent'
+import type { LocalDiscovery, Torrent, Wire } from 'webtorrent'
+import { Dial } from './dial.ts'
+
+/**
+ * Every private call into WebTorrent 3.0.21, one function each. Each has a test that shows what an upgrade broke.
+ */
+
+/**
+ * uTP first, TCP beside it. By itself WebTorrent dials four times by uTP, 5 s each with growing waits between, before
+ * it tries TCP: 42 s for a peer that has only TCP. Call it once, after 'listening'.
+ *
+ * @param delayMs how long uTP is alone.
+ */
+export function dialTcpBesideUtp (client: WebTorrent, delayMs: number): void {
+  const server = client._connPool?.utpServer
+  if (server === undefined || server === null) return
+  const connectUtp = server.connect.bind(server)
+  server.connect = (port, host) => {
+    // Typed as what WebTorrent takes it for: up to 'connect' it asks no more of a connection than Dial has.
+    const dial = new Dial(() => connectUtp(port, host), () => connect({ port, host }), delayMs, (winner) => { adopt(client, dial, winner) })
+    return dial as unknown as Duplex
+  }
+}
+
+/** Gives the peer that waits for this dial the connection itself, so that no byte goes through a stream in between. */
+function adopt (client: WebTorrent, dial: Dial, winner: Duplex): void {
+  for (const torrent of client.torrents) {
+    for (const peer of torrent._peers?.values() ?? []) {
+      if (peer.conn !== dial) continue
+      peer.conn = winner
+      return
+    }
+  }
+  winner.destroy()
+}
+
+/**
+ * Lets an incoming connection live beside our own dial to the same address. `_peers` is keyed by ip:port, and the end
+ * of a failed dial destroys whatever sits under its key by then: the good connection of a punched hole, above all.
+ */
+export function keepIncomingPeers (torrent: Torrent): void {
+  const addIncomingPeer = torrent._addIncomingPeer.bind(torrent)
+  torrent._addIncomingPeer = (peer) => {
+    const address = peer.id
+    for (let i = 2; torrent._peers?.has(peer.id) === true; i++) peer.id = `${address}#${i}`
+    addIncomingPeer(peer)
+  }
+}
+
+/**
+ * Keeps back the metadata that peers send, and that of a `.torrent` the torrent was added with, until the returned
+ * function is called: then the torrent gets this `.torrent` and exactly this bitfield, hashes nothing, keeps the peers
+ * it has and becomes ready. Call it right after `add`, and the returned function once, after 'infoHash'.
+ */
+export function holdMetadata (torrent: Torrent, infohash: string): (metadata: Uint8Array, bitfield: Uint8Array) => Promise<void> {
+  const onMetadata = torrent._onMetadata.bind(torrent)
+  torrent._onMetadata = async () => {}
+  // WebTorrent hashes a re-encoding: of an info dictionary with unsorted keys it would take another infohash.
+  const keepInfohash = (): void => { torrent.infoHash = infohash }
+  torrent.on('_infoHash', keepInfohash)
+  torrent.on('metadata', keepInfohash)
+  return async (metadata, bitfield) => {
+    torrent._startupBitfield = bitfield
+    // It would read and hash one piece of each file, and hash everything when there are none.
+    torrent._verifyPieces = (done) => { done(null) }
+    await onMetadata(metadata)
+  }
+}
+
+/** Calls back with the raw info dictionary that this peer has sent (BEP 9), its hash checked. */
+export function onInfo (wire: Wire, callback: (info: Uint8Array) => void): void {
+  // The event's own argument is a re-encoding.
+  wire.ut_metadata.on('metadata', () => {
+    if (wire.ut_metadata.metadata !== undefined) callback(wire.ut_metadata.metadata)
+  })
+}
+
+/**
+ * Selects exactly these ranges of pieces, in this order, and nothing else. All get priority 0: what has a priority is
+ * shuffled after each request, across priorities. As stream selections they are not merged with their neighbours,
+ * which would lose the order too.
+ *
+ * @param critical pieces whose blocks may be taken away from a slow peer.
+ */
+export function select (torrent: Torrent, ranges: ReadonlyArray<readonly [from: number, to: number]>, critical: readonly number[]): void {
+  torrent._selections.clear()
+  for (const [from, to] of ranges) torrent._selections.insert({ from, to, offset: 0, priority: 0, isStreamSelection: true })
+  torrent._critical = []
+  for (const piece of critical) torrent._critical[piece] = true
+  torrent._updateSelections()
+}
+
+/** Takes a piece that somebody else has written and verified: tells the peers, and wants it no longer. */
+export function markFilled (torrent: Torrent, piece: number): void {
+  if (torrent.bitfield.get(piece)) return
+  torrent._markVerified(piece)
+  for (const wire of torrent.wires) {
+    wire.have(piece)
+    cancelRequests(wire, (requested) => requested === piece)
+  }
+  torrent._checkDone()
+}
+
+/** Takes back a piece that is not there any more: tells the peers, and may be told to want it again. */
+export function markDropped (torrent: Torrent, piece: number): void {
+  if (!torrent.bitfield.get(piece)) return
+  torrent._markUnverified(piece)
+  for (const wire of torrent.wires) wire.lt_donthave.donthave(piece)
+  torrent._checkDone()
+}
+
+/** Cancels what was asked of the peers for pieces that nobody wants now, so that what is wanted does not queue behind it. */
+export function cancelUnwanted (torrent: Torrent, isWanted: (piece: number) => boolean): void {
+  for (const wire of torrent.wires) cancelRequests(wire, (piece) => !isWanted(piece))
+}
+
+function cancelRequests (wire: Wire, isMeant: (piece: number) => boolean): void {
+  for (const { piece, offset, length } of [...wire.requests]) {
+    if (isMeant(piece)) wire.cancel(piece, offset, length)
+  }
+}
+
+/** Bytes held in memory for pieces that are begun, not complete, and not meant to be kept. */
+export function heldBytes (torrent: Torrent, isKept: (piece: number) => boolean): number {
+  let bytes = 0
+  for (const [index, piece] of torrent.pieces.entries()) {
+    if (piece !== null && piece._buffer !== null && !piece._flushed && !isKept(index)) bytes += piece.length - piece.missing
+  }
+  return bytes
+}
+
+/** Forgets the blocks of pieces that are begun, not complete, and not meant to be kept. */
+export function dropHeld (torrent: Torrent, isKept: (piece: number) => boolean): void {
+  for (const [index, piece] of torrent.pieces.entries()) {
+    if (piece === null || piece._buffer === null || piece._flushed || isKept(index)) continue
+    for (const wire of torrent.wires) cancelRequests(wire, (requested) => requested === index)
+    // Makes a new, empty piece; a late answer for the old one is dropped. It was not verified before, so nothing else changes.
+    torrent._markUnverified(index)
+  }
+}
+
+/**
+ * Asks a new peer for what is most urgent. By itself WebTorrent tries an unknown peer with one block from the end of
+ * the least urgent range, and asks for the rest only after the answer.
+ */
+export function trustFromStart (wire: Wire): void {
+  wire.downloaded ||= 1
+}
+
+/** Ignores what peers offer to a choked client (BEP 6): WebTorrent would fetch those pieces whether selected or not. */
+export function ignoreAllowedFast (wire: Wire): void {
+  wire.on('allowed-fast', () => { wire.peerAllowedFastSet.length = 0 })
+}
+
+/** Peers with a place in the table: connected ones, and ones that are dialled or wait for it. */
+export function peerCounts (torrent: Torrent): { connected: number, connecting: number } {
+  let connecting = 0
+  for (const peer of torrent._peers?.values() ?? []) if (!peer.connected) connecting++
+  return { connected: torrent.wires.length, connecting }
+}
+
+/**
+ * Makes local discovery harmless. As it comes, a host without a network destroys the torrent (its send fails), a
+ * malformed datagram of a neighbour kills the process, and neighbours are dialled whatever torrent they announce.
+ * Call it right after `add`.
+ */
+export function tameLocalDiscovery (torrent: Torrent): void {
+  const startDiscovery = torrent._startDiscovery.bind(torrent)
+  let tamed: LocalDiscovery | null = null
+  torrent._startDiscovery = () => {
+    startDiscovery()
+    const lsd = torrent.discovery?.lsd ?? null
+    if (lsd === null || lsd === tamed) return
+    tamed = lsd
+    const parseAnnounce = lsd._parseAnnounce.bind(lsd)
+    lsd._parseAnnounce = (announce) => {
+      try {
+        return parseAnnounce(announce)
+      } catch {
+        return null
+      }
+    }
+    lsd.removeAllListeners('error')
+    lsd.on('error', () => {})
+    const onPeer = lsd.listeners('peer')
+    lsd.removeAllListeners('peer')
+    lsd.on('peer', (address: unknown, infohash: unknown) => {
+      if (String(infohash).toLowerCase() !== torrent.infoHash) return
+      for (const listener of onPeer) listener.call(lsd, address, infohash)
+    })
+  }
+}
+
+/** Nodes in the DHT's routing table. */
+export function dhtNodes (client: WebTorrent): number {
+  return client.dht ? client.dht.nodes.count() : 0
+}

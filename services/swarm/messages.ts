@@ -1,0 +1,88 @@
+import type { ReasonCode } from '../errors.ts'
+import type { Layout } from '../pieces/piece-files.ts'
+import type { Urgency } from '../pieces/demand.ts'
+
+/**
+ * What the server and the swarm's process say to each other over IPC (structured clone, `serialization: 'advanced'`).
+ * The bytes of pieces are never among it. `id` is one stay of a torrent in the swarm: it is not used again after
+ * `leave`, so that late words about an earlier stay are known for what they are.
+ */
+
+/** What the swarm's process needs to start. Limits are bytes a second, -1 for none. */
+export interface HostOptions {
+  readonly port: number
+  readonly trackers: readonly string[]
+  readonly dhtBootstrap: readonly string[]
+  readonly iceServers: readonly object[]
+  readonly staticPeers: readonly string[]
+  readonly uploadLimitBytes: number
+  readonly downloadLimitBytes: number
+  readonly isPortMappingEnabled: boolean
+  readonly isLsdEnabled: boolean
+}
+
+/** First and last piece, both included, and how soon they are wanted. */
+export type WantedRange = readonly [first: number, last: number, urgency: Urgency]
+
+/** From the server to the swarm's process. */
+export type HostRequest =
+  | { readonly type: 'start', readonly options: HostOptions }
+  | { readonly type: 'ping', readonly beat: number }
+  | { readonly type: 'stop' }
+  | { readonly type: 'join', readonly id: number, readonly infohash: string, readonly torrent: Uint8Array | null, readonly trackers: readonly string[], readonly peers: readonly string[] }
+  /** Metadata and a store are there. `bitfield`: the verified pieces, the first piece in the highest bit. */
+  | { readonly type: 'attach', readonly id: number, readonly torrent: Uint8Array, readonly bitfield: Uint8Array, readonly layout: Layout }
+  | { readonly type: 'layout', readonly id: number, readonly layout: Layout }
+  /** The whole demand, the most urgent first. */
+  | { readonly type: 'demand', readonly id: number, readonly ranges: readonly WantedRange[] }
+  /** Pieces that somebody else verified in the store. */
+  | { readonly type: 'filled', readonly id: number, readonly pieces: readonly number[] }
+  /** Pieces that the torrent was believed to have and has not (any more). */
+  | { readonly type: 'dropped', readonly id: number, readonly pieces: readonly number[] }
+  | { readonly type: 'trackers', readonly id: number, readonly trackers: readonly string[] }
+  | { readonly type: 'peers', readonly id: number, readonly peers: readonly string[] }
+  | { readonly type: 'leave', readonly id: number }
+
+/** What a torrent in the swarm's process has counted since it joined. Speeds are bytes a second. */
+export interface HostStats {
+  readonly peersKnown: number
+  readonly peersConnected: number
+  readonly peersConnecting: number
+  /** Blocks of pieces as they arrived, verified or not. */
+  readonly receivedBytes: number
+  readonly uploadedBytes: number
+  readonly downloadSpeed: number
+  readonly uploadSpeed: number
+}
+
+/** From the swarm's process to the server. */
+export type HostReply =
+  /** `portWanted` is what was asked for, where that was taken. */
+  | { readonly type: 'ready', readonly port: number, readonly portWanted: number, readonly hasUtp: boolean, readonly hasWebRtc: boolean }
+  /** P2P cannot work on this machine: starting again would not help. */
+  | { readonly type: 'unavailable', readonly reason: string }
+  /** The last word before the process ends by itself. */
+  | { readonly type: 'crash', readonly reason: string }
+  | { readonly type: 'pong', readonly beat: number }
+  | { readonly type: 'dht', readonly nodes: number }
+  | { readonly type: 'log', readonly level: 'debug' | 'warn', readonly fields: object, readonly message: string }
+  /** A `.torrent` around the raw info dictionary that peers sent; its hash was checked. */
+  | { readonly type: 'metadata', readonly id: number, readonly torrent: Uint8Array }
+  | { readonly type: 'verified', readonly id: number, readonly piece: number, readonly layoutVersion: number }
+  /** A verified piece cannot be written; it is tried again until it can, or the torrent leaves. */
+  | { readonly type: 'blocked', readonly id: number, readonly piece: number, readonly reason: string }
+  | { readonly type: 'failed', readonly id: number, readonly code: ReasonCode, readonly reason: string }
+  | { readonly type: 'stats', readonly id: number, readonly stats: HostStats }
+
+const requestTypes = new Set<unknown>(['start', 'ping', 'stop', 'join', 'attach', 'layout', 'demand', 'filled', 'dropped', 'trackers', 'peers', 'leave'] satisfies Array<HostRequest['type']>)
+const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'dht', 'log', 'metadata', 'verified', 'blocked', 'failed', 'stats'] satisfies Array<HostReply['type']>)
+
+/** Both ends are of one build, so the type says what the rest is; it is looked at because IPC is open to any module. */
+export function isHostRequest (message: unknown): message is HostRequest {
+  return typeof message === 'object' && message !== null && 'type' in message && requestTypes.has(message.type)
+}
+
+/** As isHostRequest, for the other direction. */
+export function isHostReply (message: unknown): message is HostReply {
+  return typeof message === 'object' && message !== null && 'type' in message && replyTypes.has(message.type)
+}

@@ -1,0 +1,437 @@
+import { EventEmitter } from 'node:events'
+import { abortable } from '../deadline.ts'
+import { CodedError, asCoded } from '../errors.ts'
+import { formatBytes } from '../format.ts'
+import type { Log } from '../log.ts'
+import { Demand } from '../pieces/demand.ts'
+import type { Filler } from '../pieces/filler.ts'
+import type { PieceIndex } from '../pieces/geometry.ts'
+import type { Layout } from '../pieces/piece-files.ts'
+import type { PieceStore } from '../pieces/piece-store.ts'
+import { HostProcess } from './host-process.ts'
+import type { HostTuning } from './host-process.ts'
+import type { HostOptions, HostReply, HostRequest, HostStats } from './messages.ts'
+
+export interface SwarmOptions extends HostOptions {
+  /** Limit of the JavaScript heap of the swarm's process, in MiB. Pieces in flight are beside it. */
+  readonly heapMb?: number
+  readonly log: Log
+}
+
+export interface SwarmStatus {
+  /** 'unavailable': it does not run; `reason` says why. It may still come back when its process merely dies. */
+  readonly state: 'starting' | 'ready' | 'unavailable' | 'closed'
+  readonly reason: string
+  /** Where it listens (TCP and uTP), null until then. */
+  readonly port: number | null
+  readonly hasUtp: boolean
+  readonly hasWebRtc: boolean
+  readonly dhtNodes: number
+}
+
+export interface JoinOptions {
+  /** The `.torrent`, where it is known already. */
+  readonly torrent: Buffer | null
+  /** Beside those of the options. */
+  readonly trackers: readonly string[]
+  /** `ip:port` each. */
+  readonly peers: readonly string[]
+  /** Where the pieces go, where that is open already; else attach() gives it. */
+  readonly store: PieceStore | null
+}
+
+export interface SwarmStats {
+  readonly peersKnown: number
+  readonly peersConnected: number
+  readonly receivedBytes: number
+  readonly uploadedBytes: number
+  /** Bytes a second. */
+  readonly downloadSpeed: number
+  readonly uploadSpeed: number
+}
+
+/** Deaths in a row before it was ready that make a machine one where P2P does not work. */
+const hopelessDeaths = 5
+const defaultHeapMb = 256
+
+const noStats: HostStats = { peersKnown: 0, peersConnected: 0, peersConnecting: 0, receivedBytes: 0, uploadedBytes: 0, downloadSpeed: 0, uploadSpeed: 0 }
+
+/**
+ * The swarm as the server sees it: WebTorrent in a process of its own, which is started, restarted when it dies, and
+ * given all its torrents anew. Whatever happens there, nothing here throws or waits.
+ */
+export class Swarm extends EventEmitter<{ change: [] }> {
+  readonly #options: HostOptions
+  readonly #log: Log
+  readonly #host: HostProcess
+  readonly #torrents = new Map<number, SwarmTorrent>()
+  #status: SwarmStatus = { state: 'starting', reason: 'it was not started yet', port: null, hasUtp: false, hasWebRtc: false, dhtNodes: 0 }
+  #nextId = 1
+  #deaths = 0
+
+  constructor ({ log, heapMb = defaultHeapMb, ...options }: SwarmOptions, tuning: Partial<HostTuning> = {}) {
+    super()
+    this.setMaxListeners(0)
+    // Only what a message may carry: the caller's object can hold anything.
+    this.#options = {
+      port: options.port,
+      trackers: [...options.trackers],
+      dhtBootstrap: [...options.dhtBootstrap],
+      iceServers: [...options.iceServers],
+      staticPeers: [...options.staticPeers],
+      uploadLimitBytes: options.uploadLimitBytes,
+      downloadLimitBytes: options.downloadLimitBytes,
+      isPortMappingEnabled: options.isPortMappingEnabled,
+      isLsdEnabled: options.isLsdEnabled
+    }
+    this.#log = log
+    this.#host = new HostProcess(heapMb, log, tuning)
+    this.#host.on('up', () => {
+      this.#set({ state: 'starting', reason: 'it is starting' })
+      this.#host.send({ type: 'start', options: this.#options })
+    })
+    this.#host.on('down', (reason) => { this.#onDown(reason) })
+    this.#host.on('reply', (reply) => { this.#onReply(reply) })
+  }
+
+  get status (): SwarmStatus {
+    return this.#status
+  }
+
+  /** The process id of the swarm, null while there is none. */
+  get pid (): number | null {
+    return this.#host.pid
+  }
+
+  /** Starts the process and returns at once; how it goes is in `status`. */
+  start (): void {
+    if (this.#status.state !== 'closed') this.#host.start()
+  }
+
+  /** Resolves when the swarm is ready. Rejects with P2P_UNAVAILABLE when it cannot be, or with the signal's reason. */
+  async ready (signal: AbortSignal): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const look = (): void => {
+      const { state, reason } = this.#status
+      if (state === 'ready') resolve()
+      else if (state !== 'starting') reject(new CodedError('P2P_UNAVAILABLE', reason))
+    }
+    this.on('change', look)
+    look()
+    try {
+      await abortable(promise, signal)
+    } finally {
+      this.off('change', look)
+    }
+  }
+
+  /**
+   * Joins the torrent's swarm; where the swarm is not ready yet, as soon as it is. One that is joined already is given
+   * what is new in the options, and returned.
+   *
+   * @param infohash 40 lower-case hex digits.
+   */
+  join (infohash: string, options: JoinOptions): SwarmTorrent {
+    for (const torrent of this.#torrents.values()) {
+      if (torrent.infohash !== infohash) continue
+      torrent.addTrackers(options.trackers)
+      torrent.addPeers(options.peers)
+      if (options.store !== null) torrent.attach(options.store, options.torrent ?? options.store.metadata.torrent)
+      return torrent
+    }
+    const id = this.#nextId++
+    const torrent = new SwarmTorrent(infohash, options, {
+      id,
+      log: this.#log,
+      send: (request) => { this.#host.send(request) },
+      onLeave: () => { this.#torrents.delete(id) }
+    })
+    this.#torrents.set(id, torrent)
+    if (this.#status.state === 'ready') torrent.enter()
+    return torrent
+  }
+
+  /** Leaves all swarms and ends the process: after at most 3 s it is gone. */
+  async close (): Promise<void> {
+    this.#set({ state: 'closed', reason: 'the server is shutting down', port: null, dhtNodes: 0 })
+    for (const torrent of [...this.#torrents.values()]) torrent.leave()
+    await this.#host.stop()
+  }
+
+  #set (status: Partial<SwarmStatus>): void {
+    if (this.#status.state === 'closed') return
+    this.#status = { ...this.#status, ...status }
+    this.emit('change')
+  }
+
+  #onDown (reason: string): void {
+    if (this.#status.state === 'closed') return
+    this.#deaths++
+    const isHopeless = this.#status.state === 'unavailable' || this.#deaths >= hopelessDeaths
+    this.#log.warn({ reason }, 'the swarm process ended')
+    this.#set({
+      state: isHopeless ? 'unavailable' : 'starting',
+      reason: this.#status.state === 'unavailable' ? this.#status.reason : `the swarm process ended: ${firstLine(reason)}`,
+      port: null,
+      dhtNodes: 0
+    })
+    for (const torrent of this.#torrents.values()) torrent.lose()
+  }
+
+  #onReply (reply: HostReply): void {
+    switch (reply.type) {
+      case 'ready': this.#onReady(reply); return
+      case 'unavailable':
+        this.#log.warn({ reason: reply.reason }, 'P2P is unavailable')
+        this.#set({ state: 'unavailable', reason: reply.reason })
+        // Its 'down' finds the state as it is, and nothing starts it again.
+        this.#host.stop().catch(() => {})
+        return
+      case 'dht': this.#set({ dhtNodes: reply.nodes }); return
+      case 'log': this.#log[reply.level](reply.fields, reply.message); return
+      case 'pong': case 'crash': return
+      default: this.#torrents.get(reply.id)?.take(reply)
+    }
+  }
+
+  #onReady ({ port, portWanted, hasUtp, hasWebRtc }: Extract<HostReply, { type: 'ready' }>): void {
+    this.#deaths = 0
+    if (portWanted !== 0 && port !== portWanted) this.#log.warn({ port, portWanted }, `port ${portWanted} is taken; the swarm listens on ${port}`)
+    else this.#log.info({ port, hasUtp, hasWebRtc }, `the swarm listens on port ${port}`)
+    this.#set({ state: 'ready', reason: '', port, hasUtp, hasWebRtc })
+    for (const torrent of this.#torrents.values()) torrent.enter()
+  }
+}
+
+/** What a SwarmTorrent has of its Swarm. */
+interface Link {
+  readonly id: number
+  readonly log: Log
+  readonly send: (request: HostRequest) => void
+  readonly onLeave: () => void
+}
+
+/**
+ * One torrent in the swarm, as a filler of its store. Events: `metadata`, the `.torrent` around what the peers sent;
+ * `stats`; `blocked`, a verified piece cannot be written (it is tried again); `failed`, the torrent is out of the swarm
+ * for good.
+ */
+export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], stats: [], blocked: [CodedError], failed: [CodedError] }> implements Filler {
+  readonly name = 'p2p'
+  readonly infohash: string
+  readonly demand = new Demand()
+  readonly #link: Link
+  readonly #trackers: Set<string>
+  readonly #peers: Set<string>
+  #torrent: Buffer | null
+  #store: PieceStore | null = null
+  /** The pieces that the swarm's process knows to be here, as in BEP 3. */
+  #known = new Uint8Array(0)
+  /** Counted by processes that are gone. */
+  #pastReceived = 0
+  #pastUploaded = 0
+  #now = noStats
+  #blocked: CodedError | null = null
+  #failure: CodedError | null = null
+  #isDemandSent = true
+  /** Is the process told of it? Before enter() and after lose() there is nothing to tell; enter() says it all. */
+  #isIn = false
+  #hasLeft = false
+
+  /** Made by Swarm.join(). */
+  constructor (infohash: string, { torrent, trackers, peers, store }: JoinOptions, link: Link) {
+    super()
+    this.setMaxListeners(0)
+    this.infohash = infohash
+    this.#link = link
+    this.#torrent = torrent
+    this.#trackers = new Set(trackers)
+    this.#peers = new Set(peers)
+    this.demand.on('change', () => { this.#sendDemandSoon() })
+    if (store !== null) this.attach(store, torrent ?? store.metadata.torrent)
+  }
+
+  get receivedBytes (): number {
+    return this.#pastReceived + this.#now.receivedBytes
+  }
+
+  get isHopeful (): boolean {
+    return this.#failure === null && this.#now.peersConnected + this.#now.peersConnecting > 0
+  }
+
+  get peersConnected (): number {
+    return this.#now.peersConnected
+  }
+
+  get failure (): CodedError | null {
+    return this.#failure
+  }
+
+  get state (): string {
+    if (this.#failure !== null) return this.#failure.message
+    const { peersKnown, peersConnected, downloadSpeed } = this.#now
+    const blocked = this.#blocked === null ? '' : `, ${this.#blocked.message}`
+    return `${peersKnown} peers known, ${peersConnected} connected, ${formatBytes(downloadSpeed)}/s${blocked}`
+  }
+
+  get stats (): SwarmStats {
+    const { peersKnown, peersConnected, uploadedBytes, downloadSpeed, uploadSpeed } = this.#now
+    return { peersKnown, peersConnected, receivedBytes: this.receivedBytes, uploadedBytes: this.#pastUploaded + uploadedBytes, downloadSpeed, uploadSpeed }
+  }
+
+  /** Gives the torrent its metadata and its store: pieces are fetched from now on. The first call counts. */
+  attach (store: PieceStore, torrent: Buffer): void {
+    if (this.#store !== null || this.#hasLeft) return
+    this.#torrent = torrent
+    this.#store = store
+    store.on('layout', this.#onLayout)
+    store.on('verified', this.#onVerified)
+    store.on('dropped', this.#onDropped)
+    this.#sendAttach()
+  }
+
+  /** Trackers to ask too. */
+  addTrackers (trackers: readonly string[]): void {
+    const added = trackers.filter(tracker => !this.#trackers.has(tracker))
+    for (const tracker of added) this.#trackers.add(tracker)
+    if (added.length > 0) this.#send({ type: 'trackers', id: this.#link.id, trackers: added })
+  }
+
+  /** Peers to dial, `ip:port` each. */
+  addPeers (peers: readonly string[]): void {
+    const added = peers.filter(peer => !this.#peers.has(peer))
+    for (const peer of added) this.#peers.add(peer)
+    if (added.length > 0) this.#send({ type: 'peers', id: this.#link.id, peers: added })
+  }
+
+  /** Leaves the swarm. What is verified stays in the store. Twice does nothing more. */
+  leave (): void {
+    if (this.#hasLeft) return
+    this.#link.send({ type: 'leave', id: this.#link.id })
+    this.#hasLeft = true
+    this.#store?.off('layout', this.#onLayout)
+    this.#store?.off('verified', this.#onVerified)
+    this.#store?.off('dropped', this.#onDropped)
+    this.#now = noStats
+    this.#link.onLeave()
+  }
+
+  /** For Swarm: tells a swarm that has just become ready all about this torrent. */
+  enter (): void {
+    this.#isIn = this.#failure === null
+    this.#send({ type: 'join', id: this.#link.id, infohash: this.infohash, torrent: this.#torrent, trackers: [...this.#trackers], peers: [...this.#peers] })
+    this.#sendAttach()
+    if (!this.demand.isEmpty) this.#sendDemand()
+  }
+
+  /** For Swarm: its process is gone. */
+  lose (): void {
+    this.#isIn = false
+    this.#pastReceived += this.#now.receivedBytes
+    this.#pastUploaded += this.#now.uploadedBytes
+    this.#now = noStats
+    this.#blocked = null
+    this.emit('stats')
+  }
+
+  /** For Swarm: its process said this about the torrent. */
+  take (reply: Extract<HostReply, { readonly id: number }>): void {
+    switch (reply.type) {
+      case 'metadata': if (this.#torrent === null) this.emit('metadata', Buffer.from(reply.torrent)); return
+      case 'verified': this.#takePiece(reply.piece, reply.layoutVersion).catch((error: unknown) => { this.#giveBack(reply.piece, error) }); return
+      case 'stats':
+        this.#now = reply.stats
+        this.emit('stats')
+        return
+      case 'blocked': {
+        const isNews = this.#blocked === null
+        this.#blocked = new CodedError('STORE_FAILED', reply.reason)
+        if (isNews) this.#link.log.warn({ infohash: this.infohash, piece: reply.piece, reason: reply.reason }, 'a piece from the swarm cannot be written yet')
+        this.emit('blocked', this.#blocked)
+        return
+      }
+      case 'failed':
+        this.#isIn = false
+        this.#failure = new CodedError(reply.code, reply.reason)
+        this.#now = { ...noStats, receivedBytes: this.#now.receivedBytes, uploadedBytes: this.#now.uploadedBytes }
+        this.#link.log.warn({ infohash: this.infohash, code: reply.code, reason: reply.reason }, 'a torrent failed in the swarm')
+        this.emit('failed', this.#failure)
+    }
+  }
+
+  async #takePiece (index: number, layoutVersion: number): Promise<void> {
+    const store = this.#store
+    if (store === null) return
+    const piece = store.geometry.piece(index)
+    this.#blocked = null
+    // Before the store says so itself: the process need not be told what it told.
+    this.#remember(piece, true)
+    await store.markVerified(piece, layoutVersion)
+  }
+
+  /** The store did not take a piece that the process counts as done. */
+  #giveBack (piece: number, error: unknown): void {
+    const coded = asCoded(error, 'STORE_FAILED')
+    if (coded.code === 'STORE_CLOSED') return
+    this.#link.log.warn({ infohash: this.infohash, piece, err: coded }, 'the store did not take a piece from the swarm')
+    this.#forget(piece)
+  }
+
+  readonly #onLayout = (layout: Layout): void => {
+    this.#send({ type: 'layout', id: this.#link.id, layout })
+  }
+
+  readonly #onVerified = (piece: PieceIndex): void => {
+    if (this.#isKnown(piece)) return
+    this.#remember(piece, true)
+    this.#send({ type: 'filled', id: this.#link.id, pieces: [piece] })
+  }
+
+  readonly #onDropped = (piece: PieceIndex): void => {
+    this.#forget(piece)
+  }
+
+  #forget (piece: number): void {
+    this.#remember(piece, false)
+    this.#send({ type: 'dropped', id: this.#link.id, pieces: [piece] })
+  }
+
+  #isKnown (piece: number): boolean {
+    return ((this.#known[piece >> 3] ?? 0) & (0x80 >> (piece & 7))) !== 0
+  }
+
+  #remember (piece: number, isHere: boolean): void {
+    const byte = this.#known[piece >> 3] ?? 0
+    const bit = 0x80 >> (piece & 7)
+    this.#known[piece >> 3] = isHere ? byte | bit : byte & ~bit
+  }
+
+  #sendAttach (): void {
+    if (this.#store === null || this.#torrent === null) return
+    const { layout } = this.#store
+    this.#known = new Uint8Array(this.#store.bitfield())
+    this.#send({ type: 'attach', id: this.#link.id, torrent: this.#torrent, bitfield: this.#known, layout })
+  }
+
+  /** Readers change their wishes many times in a turn; the process gets the last word of it. */
+  #sendDemandSoon (): void {
+    if (!this.#isDemandSent) return
+    this.#isDemandSent = false
+    setImmediate(() => {
+      this.#isDemandSent = true
+      this.#sendDemand()
+    })
+  }
+
+  #sendDemand (): void {
+    this.#send({ type: 'demand', id: this.#link.id, ranges: this.demand.ranges().map(({ first, last, urgency }) => [first, last, urgency] as const) })
+  }
+
+  #send (request: HostRequest): void {
+    if (this.#isIn && !this.#hasLeft) this.#link.send(request)
+  }
+}
+
+function firstLine (text: string): string {
+  return text.split('\n', 1)[0] ?? text
+}
