@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
-import { lstat, mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises'
+import { lstat, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { CodedError, asCoded } from '../errors.ts'
@@ -13,6 +13,7 @@ import type { PieceIndex } from './geometry.ts'
 import { PieceFiles, edgePath, isMissing, syncDirectory, writeFully } from './piece-files.ts'
 import type { Layout } from './piece-files.ts'
 import { PieceWaiters } from './piece-waiters.ts'
+import { completionPath, findFiles, matchWithDisk, partPath } from './recovery.ts'
 
 const saveIntervalMs = 1000
 const retryIntervalMs = 5000
@@ -475,14 +476,6 @@ function closed (): CodedError {
   return new CodedError('STORE_CLOSED', 'the store was closed')
 }
 
-function partPath (directory: string, fileIndex: number): string {
-  return join(directory, `${fileIndex}.part`)
-}
-
-function completionPath (directory: string): string {
-  return join(directory, 'completion')
-}
-
 async function exists (path: string): Promise<boolean> {
   try {
     await lstat(path)
@@ -497,50 +490,5 @@ function * verifiedPieces (completion: Completion, geometry: Geometry): Generato
   for (let index = 0; index < geometry.pieceCount; index++) {
     const piece = geometry.piece(index)
     if (completion.has(piece)) yield piece
-  }
-}
-
-/** The data files that are there with their full length. Others are removed, and what a crash left half-made. */
-async function findFiles (metadata: Metadata, directory: string, promoted: ReadonlyMap<number, string>): Promise<Map<number, string>> {
-  const files = new Map<number, string>()
-  for (const [index, path] of promoted) {
-    if (await hasLength(path, metadata.files[index]?.lengthBytes)) files.set(index, path)
-  }
-  for (const name of await readdir(directory)) {
-    const path = join(directory, name)
-    if (name.endsWith('.tmp')) await rm(path, { force: true })
-    if (!name.endsWith('.part')) continue
-    const file = metadata.files.find(({ index }) => name === `${index}.part`)
-    if (file !== undefined && !file.isPadding && !files.has(file.index) && await hasLength(path, file.lengthBytes)) files.set(file.index, path)
-    else await rm(path, { force: true })
-  }
-  return files
-}
-
-async function hasLength (path: string, lengthBytes: number | undefined): Promise<boolean> {
-  try {
-    const found = await lstat(path)
-    return found.isFile() && found.size === lengthBytes
-  } catch (error) {
-    if (isMissing(error)) return false
-    throw error
-  }
-}
-
-/** Takes back the bits of pieces whose bytes have no place on the disk, adds those of promoted files, removes needless edge files. */
-async function matchWithDisk (completion: Completion, geometry: Geometry, files: PieceFiles, isVouchedFor: (fileIndex: number) => boolean): Promise<void> {
-  const { edgeDirectory } = files.layout
-  const edges = new Set<PieceIndex>()
-  for (const name of await readdir(edgeDirectory)) {
-    const path = join(edgeDirectory, name)
-    const index = /^\d+$/.test(name) ? Number(name) : -1
-    const piece = index >= 0 && index < geometry.pieceCount ? geometry.piece(index) : null
-    if (piece !== null && completion.has(piece) && files.isEdge(piece) && await hasLength(path, geometry.lengthOf(piece))) edges.add(piece)
-    else await rm(path, { force: true })
-  }
-  for (let index = 0; index < geometry.pieceCount; index++) {
-    const piece = geometry.piece(index)
-    if (geometry.spansOf(piece).every(({ fileIndex }) => isVouchedFor(fileIndex))) completion.add(piece)
-    else if (completion.has(piece) && files.isEdge(piece) && !edges.has(piece)) completion.remove(piece)
   }
 }
