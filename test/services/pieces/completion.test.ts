@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { Completion } from '../../../services/pieces/completion.ts'
 import { Geometry } from '../../../services/pieces/geometry.ts'
-import { makeTorrent } from './torrent.ts'
+import { makeTorrent, ownDirectory } from './torrent.ts'
 
 const { metadata } = makeTorrent(10, [197])
 const geometry = new Geometry(metadata)
@@ -26,7 +26,7 @@ t.test('the bits are those of BEP 3: the high bit first, spare bits zero', async
 })
 
 t.test('what is saved is what is loaded', async t => {
-  const directory = t.testdir()
+  const directory = ownDirectory(t)
   const path = join(directory, 'completion')
   const completion = new Completion(metadata)
   for (const piece of [3, 4, 18]) completion.add(geometry.piece(piece))
@@ -42,13 +42,13 @@ t.test('what is saved is what is loaded', async t => {
 
 t.test('a torrent without a byte has no bits', async t => {
   const { metadata } = makeTorrent(10, [0, 0])
-  const path = join(t.testdir(), 'completion')
+  const path = join(ownDirectory(t), 'completion')
   await new Completion(metadata).save(path)
   t.equal((await Completion.load(path, metadata))?.count, 0)
 })
 
 t.test('a file that is missing, cut, lengthened, damaged or of another torrent is not believed', async t => {
-  const path = join(t.testdir(), 'completion')
+  const path = join(ownDirectory(t), 'completion')
   t.equal(await Completion.load(path, metadata), null, 'missing')
   const completion = new Completion(metadata)
   completion.add(geometry.piece(1))
@@ -81,7 +81,7 @@ t.test('a file that is missing, cut, lengthened, damaged or of another torrent i
 })
 
 t.test('a disk that fails is an error, and keeps the old bits', async t => {
-  const directory = t.testdir()
+  const directory = ownDirectory(t)
   await mkdir(join(directory, 'completion.tmp'))
   await t.rejects(new Completion(metadata).save(join(directory, 'completion')), { code: 'STORE_FAILED', cause: { code: 'EISDIR' } })
   await t.rejects(Completion.load(directory, metadata), { code: 'STORE_FAILED', cause: { code: 'EISDIR' } })

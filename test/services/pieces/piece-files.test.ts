@@ -7,7 +7,7 @@ import { Geometry } from '../../../services/pieces/geometry.ts'
 import type { Layout } from '../../../services/pieces/piece-files.ts'
 import { PieceFiles } from '../../../services/pieces/piece-files.ts'
 import type { MadeTorrent } from './torrent.ts'
-import { makeTorrent, seededRandom, shuffled } from './torrent.ts'
+import { makeTorrent, ownDirectory, seededRandom, shuffled } from './torrent.ts'
 
 /** Empty files of full length for the wanted ones, and their layout. */
 async function layOut (directory: string, torrent: MadeTorrent, wanted: readonly number[], version = 1): Promise<Layout> {
@@ -32,7 +32,7 @@ function open (t: Test, torrent: MadeTorrent, layout: Layout, openFiles = 64) {
 
 t.test('pieces written in any order come back, by piece and by file', async t => {
   const torrent = makeTorrent(100, [250, 0, { padding: 50 }, 120, 30, 0, 301])
-  const { geometry, files } = open(t, torrent, await layOut(t.testdir(), torrent, [0, 3, 4, 6]))
+  const { geometry, files } = open(t, torrent, await layOut(ownDirectory(t), torrent, [0, 3, 4, 6]))
   const pieces = Array.from({ length: geometry.pieceCount }, (_, index) => geometry.piece(index))
   await Promise.all(shuffled(pieces, seededRandom(1)).map(async piece => {
     t.equal(await files.writePiece(piece, torrent.pieceBytes(piece)), 1, 'the version it was written under')
@@ -51,7 +51,7 @@ t.test('pieces written in any order come back, by piece and by file', async t =>
 
 t.test('a piece that touches an unwanted file lives whole in an edge file too', async t => {
   const torrent = makeTorrent(100, [150, 100, 150])
-  const { geometry, files } = open(t, torrent, await layOut(t.testdir(), torrent, [0]))
+  const { geometry, files } = open(t, torrent, await layOut(ownDirectory(t), torrent, [0]))
   for (const index of [0, 1, 3]) await files.writePiece(geometry.piece(index), torrent.pieceBytes(index))
   t.same((await readdir(files.layout.edgeDirectory)).sort(), ['1', '3'])
   t.same(await readFile(join(files.layout.edgeDirectory, '1')), torrent.pieceBytes(1))
@@ -64,7 +64,7 @@ t.test('a piece that touches an unwanted file lives whole in an edge file too', 
 
 t.test('a layout that moved a file is followed, one that is stale fails without creating anything', async t => {
   const torrent = makeTorrent(100, [300])
-  const directory = t.testdir()
+  const directory = ownDirectory(t)
   const layout = await layOut(directory, torrent, [0])
   const { geometry, files } = open(t, torrent, layout)
   const stale = open(t, torrent, layout).files
@@ -83,7 +83,7 @@ t.test('a layout that moved a file is followed, one that is stale fails without 
 
 t.test('a file that is shorter than it should be is an error and not a short answer', async t => {
   const torrent = makeTorrent(100, [300])
-  const directory = t.testdir()
+  const directory = ownDirectory(t)
   const { geometry, files } = open(t, torrent, await layOut(directory, torrent, [0]))
   await truncate(join(directory, '0.part'), 120)
   await t.rejects(files.readFile(0, 100, 100), { code: 'STORE_FAILED' })
@@ -96,7 +96,7 @@ t.test('a file that is shorter than it should be is an error and not a short ans
 
 t.test('hundreds of files are used at once with a handful open', async t => {
   const torrent = makeTorrent(1000, Array.from({ length: 300 }, (_, index) => 40 + index % 7))
-  const { geometry, files } = open(t, torrent, await layOut(t.testdir(), torrent, torrent.metadata.files.map(file => file.index)), 4)
+  const { geometry, files } = open(t, torrent, await layOut(ownDirectory(t), torrent, torrent.metadata.files.map(file => file.index)), 4)
   let mostOpen = 0
   await Promise.all(torrent.metadata.files.map(async ({ index }) => {
     await files.readFile(index, 0, 1)
@@ -113,7 +113,7 @@ t.test('hundreds of files are used at once with a handful open', async t => {
 
 t.test('a file that cannot be opened harms nobody else, and may come later', async t => {
   const torrent = makeTorrent(100, [100, 100])
-  const directory = t.testdir()
+  const directory = ownDirectory(t)
   const layout = await layOut(directory, torrent, [0])
   const { geometry, files } = open(t, torrent, { ...layout, files: [...layout.files, [1, join(directory, '1.part')]] }, 1)
   for (let i = 0; i < 3; i++) {
@@ -132,7 +132,7 @@ t.test('a file that cannot be opened harms nobody else, and may come later', asy
 
 t.test('closing waits for what is under way, and refuses what comes later', async t => {
   const torrent = makeTorrent(1 << 20, [10 << 20])
-  const { geometry, files } = open(t, torrent, await layOut(t.testdir(), torrent, [0]))
+  const { geometry, files } = open(t, torrent, await layOut(ownDirectory(t), torrent, [0]))
   const writes = Array.from({ length: geometry.pieceCount }, (_, index) => files.writePiece(geometry.piece(index), torrent.pieceBytes(index)))
   let written = 0
   for (const write of writes) write.then(() => written++, t.fail)

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import type { Test } from 'tap'
 import type { Metadata, TorrentFile } from '../../../services/torrent/metadata.ts'
 
 /** A torrent made up for a test, and all its bytes. Padding files are zeros. */
@@ -79,4 +80,10 @@ export function shuffled<T> (items: Iterable<T>, random: Random): T[] {
   const result: T[] = []
   while (left.length > 0) result.push(...left.splice(random(left.length), 1))
   return result
+}
+
+/** The test's own directory, removed after everything that was torn down: tap removes it first where it was made first. */
+export function ownDirectory (t: Test, content: Record<string, string | Record<string, string>> = {}): string {
+  t.teardown(() => {})
+  return t.testdir(content)
 }
