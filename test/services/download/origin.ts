@@ -94,3 +94,21 @@ export function makeTorrent ({ name, content, pieceLength = 16_384, webSeeds = [
 function sorted<T> (dictionary: Record<string, T>): Map<string, T> {
   return new Map(Object.entries(dictionary).sort(([a], [b]) => a < b ? -1 : 1))
 }
+
+/** A mirror as it should be: files by their (encoded) path, whole or by a single range. */
+export function honest (files: ReadonlyMap<string, Buffer>): RequestListener {
+  return (request, response) => {
+    const bytes = files.get(request.url ?? '')
+    if (bytes === undefined) {
+      response.writeHead(404).end('not here')
+      return
+    }
+    const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? []
+    if (first === undefined || last === undefined) {
+      response.writeHead(200, { 'content-length': bytes.length }).end(bytes)
+      return
+    }
+    const part = bytes.subarray(Number(first), Number(last) + 1)
+    response.writeHead(206, { 'content-length': part.length, 'content-range': `bytes ${first}-${Number(first) + part.length - 1}/${bytes.length}` }).end(part)
+  }
+}
