@@ -92,6 +92,6 @@ export class MirrorRecord {
 
   quarantine (piece: number, bytes: number): void {
     this.#badBytes += bytes
-    this.#refusal = `it sent wrong bytes for piece ${piece}`
+    this.#refusal ??= `it sent wrong bytes for piece ${piece}`
   }
 }
