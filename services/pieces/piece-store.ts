@@ -62,6 +62,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   /** What changes the layout, or depends on its staying as it is, goes one after the other. */
   #turn: Promise<unknown> = Promise.resolve()
   #saving: Promise<void> = Promise.resolve()
+  #nextSave: Promise<void> | null = null
   #saveTimer: NodeJS.Timeout | null = null
   #closing: Promise<void> | null = null
 
@@ -221,7 +222,12 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   /** Brings what is verified to the disk: the bytes, then the bits. Throws STORE_FAILED; the store tries again by itself. */
   flush (): Promise<void> {
-    this.#saving = this.#saving.catch(() => { /* it was told to whoever asked for it */ }).then(() => this.#save())
+    // One that has not begun yet covers everything that is verified now.
+    this.#nextSave ??= this.#saving.catch(() => { /* it was told to whoever asked for it */ }).then(() => {
+      this.#nextSave = null
+      return this.#save()
+    })
+    this.#saving = this.#nextSave
     return this.#saving
   }
 
@@ -264,12 +270,12 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   async #close (): Promise<void> {
     this.#waiters.rejectAll(closed())
+    if (this.#saveTimer !== null) clearTimeout(this.#saveTimer)
     await this.#turn.catch(() => { /* it was told to whoever asked for it */ })
     await this.flush().catch(error => {
       // Bits that are not on the disk cost a second download, not a wrong byte.
       this.#log.warn({ infohash: this.metadata.infohash, pieces: this.#dirty.size, err: error }, 'verified pieces could not be saved')
     })
-    if (this.#saveTimer !== null) clearTimeout(this.#saveTimer)
     await this.#files.close()
   }
 
@@ -404,6 +410,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   /** Sees to it that a save begins within this time, or that the one that waits already does. */
   #saveLater (delayMs: number): void {
+    if (this.#closing !== null) return
     if (this.#saveTimer !== null) {
       if (delayMs > 0) return
       clearTimeout(this.#saveTimer)

@@ -396,7 +396,7 @@ t.test('random torrents, filled by both ways while files become wanted, read bac
   const seed = Date.now() % 1e6
   const parent = ownDirectory(t)
   t.comment(`seed ${seed}`)
-  for (let round = 0; round < 40; round++) {
+  for (let round = 0; round < 15; round++) {
     const random = seededRandom(seed + round)
     const torrent = randomTorrent(random)
     const directory = join(parent, `${round}`)
