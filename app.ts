@@ -1,4 +1,4 @@
-import Fastify from 'fastify'
+import Fastify, { LogController } from 'fastify'
 import cache from './plugins/cache.ts'
 import config from './plugins/config.ts'
 import errors from './plugins/errors.ts'
@@ -28,7 +28,7 @@ export interface AppOptions {
 /** The server, ready to listen: what it is made of, in the order in which each part needs the one before. */
 export async function buildApp ({ config: values, logger = false, forceCloseConnections = false }: AppOptions): Promise<FastifyInstance> {
   const app = Fastify({
-    logger, forceCloseConnections, trustProxy: trustProxyOf(values), disableRequestLogging: true, routerOptions: { maxParamLength: 2000 }
+    logger, forceCloseConnections, trustProxy: trustProxyOf(values), logController: new LogController({ disableRequestLogging: true }), routerOptions: { maxParamLength: 2000 }
   })
 
   await app.register(config, { config: values })
@@ -54,7 +54,8 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   return app
 }
 
-/** As Fastify wants it: the addresses in a list of its own. */
-function trustProxyOf ({ TRUST_PROXY }: Config): boolean | number | string[] {
-  return typeof TRUST_PROXY === 'object' ? [...TRUST_PROXY] : TRUST_PROXY
+/** As Fastify wants it: a number of proxies is a question for each hop. */
+function trustProxyOf ({ TRUST_PROXY }: Config): boolean | string[] | ((address: string, hop: number) => boolean) {
+  if (typeof TRUST_PROXY === 'number') return (_address, hop) => hop < TRUST_PROXY
+  return typeof TRUST_PROXY === 'boolean' ? TRUST_PROXY : [...TRUST_PROXY]
 }

@@ -1,3 +1,4 @@
+import { mkdir } from 'node:fs/promises'
 import fp from 'fastify-plugin'
 import { StoredFiles } from '../services/cache/stored-files.ts'
 
@@ -9,7 +10,11 @@ declare module 'fastify' {
 }
 
 export default fp(async function storedFiles (fastify) {
-  const stored = await StoredFiles.open({ directory: fastify.config.TORRENT_DOWNLOAD_PATH, log: fastify.log })
+  const directory = fastify.config.TORRENT_DOWNLOAD_PATH
+  await mkdir(directory, { recursive: true }).catch((error: unknown) => {
+    throw new Error(`TORRENT_DOWNLOAD_PATH ${directory} cannot be created: make it writable for this user, or set another`, { cause: error })
+  })
+  const stored = await StoredFiles.open({ directory, log: fastify.log })
   fastify.decorate('stored', stored)
   fastify.addHook('onClose', async () => { await stored.close() })
 }, { name: 'stored-files', dependencies: ['config'] })

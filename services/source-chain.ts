@@ -110,6 +110,7 @@ export class SourceChain {
     const { hedgeDelayMs, startTimeoutMs } = this.#options
     const walked = await walkSources(sources, request, { hedgeDelayMs, timeoutMs: startTimeoutMs, engaged }, signal)
     this.#engaged.delete(request.infohash)
+    if (walked.file.isLocal) return walked
     this.#engaged.set(request.infohash, walked.file.source)
     const [oldest] = this.#engaged.keys()
     if (oldest !== undefined && this.#engaged.size > ENGAGED_LIMIT) this.#engaged.delete(oldest)

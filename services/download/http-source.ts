@@ -54,8 +54,10 @@ async function openFromMirrors (request: StreamRequest, torrent: Torrent, option
   )
 }
 
+/** Rejects when the mirrors have failed for good. A failure from before this request's demand is first given a chance to end. */
 async function exhausted (filler: Filler, signal: AbortSignal): Promise<never> {
-  while (filler.failure === null) await pause(HOPE_INTERVAL_MS, signal)
+  do await pause(HOPE_INTERVAL_MS, signal)
+  while (filler.failure === null)
   throw filler.failure
 }
 

@@ -50,8 +50,9 @@ function webSeedUrl (seed: string, file: TorrentFile, { name, isMultiFile }: Met
 function templateUrl (template: string, file: TorrentFile, infohash: string): URL | null {
   const path = encodePath(file.components)
   const name = encodePath([file.name])
-  if (path === null || name === null) return null
-  return httpUrl(expand(template, { hash: infohash, HASH: infohash.toUpperCase(), index: String(file.index), index1: String(file.index + 1), path, name }))
+  if ((path === null && template.includes('{path}')) || (name === null && template.includes('{name}'))) return null
+  const values = { hash: infohash, HASH: infohash.toUpperCase(), index: String(file.index), index1: String(file.index + 1), path: path ?? '', name: name ?? '' }
+  return httpUrl(expand(template, values))
 }
 
 /** Null for a path that a URL cannot say: `.` and `..` are resolved away, percent-encoded too (WHATWG URL, path state). */
