@@ -7,8 +7,8 @@ import type { Test } from 'tap'
 import { PieceFiles } from '../../../services/pieces/piece-files.ts'
 import { PieceStore } from '../../../services/pieces/piece-store.ts'
 import type { PieceStoreOptions } from '../../../services/pieces/piece-store.ts'
-import type { MadeTorrent, Random } from './torrent.ts'
-import { makeTorrent, ownDirectory, seededRandom, shuffled } from './torrent.ts'
+import type { MadeTorrent } from './torrent.ts'
+import { checkClaims, claimed, makeTorrent, ownDirectory, randomTorrent, seededRandom, shuffled } from './torrent.ts'
 
 const never = new AbortController().signal
 
@@ -23,27 +23,6 @@ function filesOf (t: Test, store: PieceStore) {
   const files = new PieceFiles(store.geometry, store.layout, index => store.metadata.files[index]?.isPadding === true)
   t.teardown(() => files.close())
   return files
-}
-
-/** Pieces of which the store says they are verified. */
-function claimed (store: PieceStore): number[] {
-  return Array.from({ length: store.geometry.pieceCount }, (_, index) => index).filter(index => store.has(store.geometry.piece(index)))
-}
-
-/** Fails for each claimed piece whose bytes are not the torrent's. */
-async function checkClaims (t: Test, store: PieceStore, torrent: MadeTorrent, what: string) {
-  for (const index of claimed(store)) {
-    const piece = store.geometry.piece(index)
-    const bytes = await store.readPiece(piece, 0, store.geometry.lengthOf(piece))
-    if (!bytes.equals(torrent.pieceBytes(index))) t.fail(`${what}: piece ${index} is claimed and wrong`)
-    for (const span of store.geometry.spansOf(piece)) {
-      if (!store.layout.files.some(([fileIndex]) => fileIndex === span.fileIndex)) continue
-      const part = await store.readFile(span.fileIndex, span.fileOffset, span.length)
-      if (!part.equals(torrent.bytesOf(span.fileIndex).subarray(span.fileOffset, span.fileOffset + span.length))) {
-        t.fail(`${what}: piece ${index} is claimed and wrong in file ${span.fileIndex}`)
-      }
-    }
-  }
 }
 
 t.test('a piece can be read as soon as it is verified, and a wrong one changes nothing', async t => {
@@ -384,12 +363,19 @@ async function fileHandlePrototype (directory: string): Promise<FileHandle> {
   return prototype
 }
 
-function randomTorrent (random: Random): MadeTorrent {
-  const files = Array.from({ length: 1 + random(40) }, () => {
-    const kind = random(6)
-    return kind === 0 ? 0 : kind === 1 ? { padding: 1 + random(200) } : 1 + random([50, 500, 5000][random(3)] ?? 1)
-  })
-  return makeTorrent(1 + random(700), [...files, 1 + random(1000)])
+/** Bits that are on the disk at one moment, with bytes that are there then or soon after. */
+async function copyAsAfterCrash (directory: string, to: string): Promise<void> {
+  for (;;) {
+    try {
+      await cp(join(directory, 'completion'), join(to, 'completion')).catch(error => { if (error.code !== 'ENOENT') throw error })
+      await cp(directory, to, { recursive: true, force: false })
+      return
+    } catch (error) {
+      // A file went away between its listing and its copying.
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+      await rm(to, { recursive: true, force: true })
+    }
+  }
 }
 
 t.test('random torrents, filled by both ways while files become wanted, read back as they were', async t => {
@@ -422,6 +408,13 @@ t.test('random torrents, filled by both ways while files become wanted, read bac
       if (random(2) === 0) await fromSwarm
       else underWay.push(fromSwarm)
       if (random(10) === 0) await checkClaims(t, store, torrent, `seed ${seed + round}`)
+      if (random(40) === 0) {
+        const copy = `${directory}-at-${index}`
+        await copyAsAfterCrash(directory, copy)
+        const crashed = await PieceStore.open({ metadata: torrent.metadata, directory: copy })
+        await checkClaims(t, crashed, torrent, `seed ${seed + round} after a crash`)
+        await crashed.destroy()
+      }
       if (random(30) === 0) {
         await Promise.all(underWay.splice(0))
         await store.close()

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
+import type { PieceStore } from '../../../services/pieces/piece-store.ts'
 import type { Metadata, TorrentFile } from '../../../services/torrent/metadata.ts'
 
 /** A torrent made up for a test, and all its bytes. Padding files are zeros. */
@@ -12,8 +13,8 @@ export interface MadeTorrent {
   pieceBytes (piece: number): Buffer
 }
 
-/** `files`: lengths in bytes, or `{ padding }`. */
-export function makeTorrent (pieceLength: number, files: ReadonlyArray<number | { padding: number }>): MadeTorrent {
+/** `files`: lengths in bytes, or `{ padding }`. `random`: makes the same bytes in another process. */
+export function makeTorrent (pieceLength: number, files: ReadonlyArray<number | { padding: number }>, random?: Random): MadeTorrent {
   const made: TorrentFile[] = []
   const parts: Buffer[] = []
   let offset = 0
@@ -22,7 +23,7 @@ export function makeTorrent (pieceLength: number, files: ReadonlyArray<number | 
     const lengthBytes = isPadding ? file.padding : file
     const name = isPadding ? String(lengthBytes) : `file ${index}.bin`
     made.push({ index, components: [name], name, path: name, lengthBytes, offset, isPadding })
-    parts.push(isPadding ? Buffer.alloc(lengthBytes) : randomBytes(lengthBytes))
+    parts.push(isPadding ? Buffer.alloc(lengthBytes) : random === undefined ? randomBytes(lengthBytes) : Buffer.from(Array.from({ length: lengthBytes }, () => random(256))))
     offset += lengthBytes
   }
   const content = Buffer.concat(parts)
@@ -86,4 +87,34 @@ export function shuffled<T> (items: Iterable<T>, random: Random): T[] {
 export function ownDirectory (t: Test, content: Record<string, string | Record<string, string>> = {}): string {
   t.teardown(() => {})
   return t.testdir(content)
+}
+
+/** Pieces of which the store says they are verified. */
+export function claimed (store: PieceStore): number[] {
+  return Array.from({ length: store.geometry.pieceCount }, (_, index) => index).filter(index => store.has(store.geometry.piece(index)))
+}
+
+/** Fails for each claimed piece whose bytes are not the torrent's. */
+export async function checkClaims (t: Test, store: PieceStore, torrent: MadeTorrent, what: string) {
+  for (const index of claimed(store)) {
+    const piece = store.geometry.piece(index)
+    const bytes = await store.readPiece(piece, 0, store.geometry.lengthOf(piece))
+    if (!bytes.equals(torrent.pieceBytes(index))) t.fail(`${what}: piece ${index} is claimed and wrong`)
+    for (const span of store.geometry.spansOf(piece)) {
+      if (!store.layout.files.some(([fileIndex]) => fileIndex === span.fileIndex)) continue
+      const part = await store.readFile(span.fileIndex, span.fileOffset, span.length)
+      if (!part.equals(torrent.bytesOf(span.fileIndex).subarray(span.fileOffset, span.fileOffset + span.length))) {
+        t.fail(`${what}: piece ${index} is claimed and wrong in file ${span.fileIndex}`)
+      }
+    }
+  }
+}
+
+/** A torrent with all that is odd: empty files, padding, files that share a piece, pieces larger than files. */
+export function randomTorrent (random: Random): MadeTorrent {
+  const files = Array.from({ length: 1 + random(40) }, () => {
+    const kind = random(6)
+    return kind === 0 ? 0 : kind === 1 ? { padding: 1 + random(200) } : 1 + random([50, 500, 5000][random(3)] ?? 1)
+  })
+  return makeTorrent(1 + random(700), [...files, 1 + random(1000)], random)
 }
