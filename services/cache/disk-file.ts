@@ -4,6 +4,7 @@ import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { basename } from 'node:path'
 
+import { takeChunk } from '../chunk-pool.ts'
 import { abortable } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
 import type { ByteRange } from '../pieces/geometry.ts'
@@ -56,7 +57,7 @@ export function mtimeMsOf ({ mtimeNs }: FileIdentity): number {
 /**
  * A regular file on disk as a SourceFile. No descriptor is held between reads: each read opens the file anew and
  * throws FILE_CHANGED once it is not the file any more that was opened here (another inode, size or mtime, before or
- * during the read), rather than mix two files in one response.
+ * during the read), rather than mix two files in one response. Its chunks may be recycled (chunk-pool.ts).
  * Throws FILE_CHANGED when there is no such file, and SOURCE_FAILED when it cannot be read.
  */
 export async function openDiskFile (options: DiskFileOptions): Promise<SourceFile> {
@@ -113,7 +114,7 @@ async function * read (path: string, expected: FileIdentity, range: ByteRange, s
     const handle = await abortable(opening, signal)
     let position = start
     while (position <= end) {
-      const chunk = Buffer.allocUnsafeSlow(Math.min(chunkBytes, end - position + 1))
+      const chunk = takeChunk(Math.min(chunkBytes, end - position + 1))
       const { bytesRead } = await abortable(handle.read(chunk, 0, chunk.length, position), signal)
       // After the bytes, not before: whatever was done to the file until they were read shows now.
       if (!isSameFile(expected, await abortable(identify(handle), signal))) throw changed('was written to')

@@ -1,0 +1,30 @@
+/**
+ * Buffers of 1 MiB for streaming, used again. Each new one counts as memory outside the heap, and V8 answers every 50 MB
+ * or so of that with a collection of the whole heap: at gigabytes a second those cost more than all the copying.
+ */
+const chunkBytes = 1024 * 1024
+
+/** What is kept for the next reader, 16 MiB; beyond that the garbage collector has it. */
+const keptChunks = 16
+
+const free: ArrayBufferLike[] = []
+const taken = new WeakSet<ArrayBufferLike>()
+
+/** A buffer of this length, at most 1 MiB, with anything in it. It may be recycled, and need not be. */
+export function takeChunk (lengthBytes: number): Buffer {
+  if (lengthBytes > chunkBytes) throw new RangeError(`a chunk has at most ${chunkBytes} bytes`)
+  const kept = free.pop()
+  if (kept === undefined && lengthBytes < chunkBytes) return Buffer.allocUnsafeSlow(lengthBytes)
+  const memory = kept ?? Buffer.allocUnsafeSlow(chunkBytes).buffer
+  taken.add(memory)
+  return Buffer.from(memory, 0, lengthBytes)
+}
+
+/**
+ * Gives a chunk back, when nobody will look at it again: for a response, once the socket has taken it (the callback of
+ * `write`). Only its last owner may. Whatever is no chunk of ours, or was given back before, is left alone.
+ */
+export function recycleChunk (chunk: Uint8Array): void {
+  const memory = chunk.buffer
+  if (taken.delete(memory) && free.length < keptChunks) free.push(memory)
+}
