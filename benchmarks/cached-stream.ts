@@ -8,7 +8,7 @@ import type { ChildProcess } from 'node:child_process'
 import { createHash, randomFillSync } from 'node:crypto'
 import { once } from 'node:events'
 import { createReadStream } from 'node:fs'
-import { mkdir, mkdtemp, open, rm, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readFile, rm, utimes, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -30,6 +30,14 @@ interface Contender {
   readonly name: string
   readonly url: string
   readonly child: ChildProcess
+}
+
+interface Result {
+  readonly name: string
+  readonly bytesPerSecond: number
+  readonly best: number
+  readonly firstByteMs: number
+  readonly cpuSecondsPerGB: number
 }
 
 const { values } = parseArgs({
@@ -60,15 +68,19 @@ async function compare (sizeMB: number, rounds: number): Promise<void> {
     }
     const speeds = new Map(contenders.map(({ name }) => [name, [] as number[]]))
     const firstBytes = new Map(contenders.map(({ name }) => [name, [] as number[]]))
+    const cpuBefore = await Promise.all(contenders.map(async ({ child }) => await cpuSeconds(child)))
     for (let round = 0; round < rounds; round++) {
       for (const { name, url } of contenders) {
         firstBytes.get(name)?.push(1000 * await curl(url, '%{time_starttransfer}', '0-0'))
         speeds.get(name)?.push(await curl(url, '%{speed_download}'))
       }
     }
-    print(contenders.map(({ name }) => ({
+    const cpuAfter = await Promise.all(contenders.map(async ({ child }) => await cpuSeconds(child)))
+    print(contenders.map(({ name }, i) => ({
       name,
+      cpuSecondsPerGB: ((cpuAfter[i] ?? NaN) - (cpuBefore[i] ?? NaN)) * 1e9 / (rounds * sizeMB * MB),
       bytesPerSecond: median(speeds.get(name) ?? []),
+      best: Math.max(...speeds.get(name) ?? []),
       firstByteMs: median(firstBytes.get(name) ?? [])
     })), `${sizeMB} MB in one stream, median of ${rounds} rounds`)
   } finally {
@@ -196,16 +208,32 @@ async function curl (url: string, figure: string, range?: string): Promise<numbe
   return Number(stdout)
 }
 
+/** What the process has used so far, in user space and in the kernel: unlike speed, hardly touched by what else runs. NaN but on Linux. */
+async function cpuSeconds ({ pid }: ChildProcess): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
+  const [user, system] = stat.slice(stat.lastIndexOf(')') + 2).split(' ').slice(11, 13).map(Number)
+  return ((user ?? NaN) + (system ?? NaN)) / 100
+}
+
 function median (values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN
 }
 
-function print (results: ReadonlyArray<{ name: string, bytesPerSecond: number, firstByteMs: number }>, title: string): void {
-  const ours = results[0]?.bytesPerSecond ?? NaN
+function print (results: readonly Result[], title: string): void {
+  const [ours] = results
+  const ratio = (a: number | undefined, b: number): string => `${((a ?? NaN) / b).toFixed(2)} x`
   console.log(`\n${title}\n`)
-  console.log('| server | GB/s | self-streme is | first byte |')
-  console.log('|---|---|---|---|')
-  for (const { name, bytesPerSecond, firstByteMs } of results) {
-    console.log(`| ${name} | ${(bytesPerSecond / 1e9).toFixed(2)} | ${(ours / bytesPerSecond).toFixed(2)} x | ${firstByteMs.toFixed(1)} ms |`)
+  console.log('| server | median GB/s | self-streme is | best GB/s | self-streme is | CPU s/GB | first byte |')
+  console.log('|---|---|---|---|---|---|---|')
+  for (const { name, bytesPerSecond, best, firstByteMs, cpuSecondsPerGB } of results) {
+    console.log('| ' + [
+      name,
+      (bytesPerSecond / 1e9).toFixed(2),
+      ratio(ours?.bytesPerSecond, bytesPerSecond),
+      (best / 1e9).toFixed(2),
+      ratio(ours?.best, best),
+      cpuSecondsPerGB.toFixed(2),
+      `${firstByteMs.toFixed(1)} ms`
+    ].join(' | ') + ' |')
   }
 }
