@@ -77,7 +77,8 @@ export function testBytes (length: number, seed: string): Buffer {
 /** A directory of this test's own outside its testdir(), removed with the test. */
 export async function temporaryDirectory (t: Test): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'self-streme-test-'))
-  t.teardown(async () => { await rm(directory, { recursive: true, force: true }) })
+  // Retried: what just ended may still be writing its last file.
+  t.teardown(async () => { await rm(directory, { recursive: true, force: true, maxRetries: 20 }) })
   return directory
 }
 

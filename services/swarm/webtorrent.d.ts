@@ -100,6 +100,8 @@ declare module 'webtorrent' {
 
   export interface AddOptions {
     readonly announce?: readonly string[]
+    /** Where a store of WebTorrent's own keeps the files. */
+    readonly path?: string
     readonly deselect?: boolean
     readonly store?: new (chunkLength: number, options: never) => object
     readonly storeOpts?: object
@@ -141,7 +143,7 @@ declare module 'webtorrent' {
     seed (input: unknown, options?: object, onSeed?: (torrent: Torrent) => void): Torrent
     destroy (done?: (error?: Error | null) => void): void
 
-    readonly _connPool: { readonly utpServer?: { connect (port: number, host: string): Duplex } | null } | null
+    readonly _connPool: { readonly utpServer?: { connect (port: number, host: string): Duplex, unref (): void } | null } | null
   }
 }
 

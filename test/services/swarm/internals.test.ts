@@ -1,0 +1,333 @@
+import { createHash } from 'node:crypto'
+import { EventEmitter, once } from 'node:events'
+import t from 'tap'
+import type { Test } from 'tap'
+import type WebTorrent from 'webtorrent'
+import type { ClientOptions, Peer, Torrent, Wire } from 'webtorrent'
+import { Geometry } from '../../../services/pieces/geometry.ts'
+import { PieceFiles } from '../../../services/pieces/piece-files.ts'
+import { ChunkStore } from '../../../services/swarm/chunk-store.ts'
+import * as internals from '../../../services/swarm/internals.ts'
+import { makeTorrent, startDht, temporaryDirectory, testBytes, until } from '../../testnet.ts'
+import type { TestTorrent } from '../../testnet.ts'
+import { startClient, startSeed } from './webtorrent-seed.ts'
+import type { Seed } from './webtorrent-seed.ts'
+
+/** A test for each private call into WebTorrent, between two real clients: an upgrade shows here what it broke. */
+
+const signal = (): AbortSignal => AbortSignal.timeout(20_000)
+
+interface Leech {
+  readonly client: WebTorrent
+  readonly torrent: Torrent
+  /** Gives it its metadata, and waits until it is ready. */
+  release (bitfield?: Uint8Array): Promise<void>
+  readonly reads: number[]
+}
+
+async function startLeech (t: Test, content: TestTorrent, options: ClientOptions = {}): Promise<Leech> {
+  const edgeDirectory = await temporaryDirectory(t)
+  const client = await startClient(t, options)
+  const geometry = new Geometry(content.metadata)
+  // Everything is unwanted here, so that each piece goes to a file of its own.
+  const files = new PieceFiles(geometry, { version: 1, edgeDirectory, files: [] }, () => false)
+  const reads: number[] = []
+  class CountingStore extends ChunkStore {
+    override get (...args: Parameters<ChunkStore['get']>): void {
+      reads.push(args[0])
+      super.get(...args)
+    }
+  }
+  const torrent = client.add(`magnet:?xt=urn:btih:${content.infohash}`, {
+    deselect: true,
+    store: CountingStore,
+    storeCacheSlots: 0,
+    storeOpts: { openShelf: () => ({ geometry, files, onWritten () {}, onBlocked (piece: number, error: unknown) { t.fail(`piece ${piece}: ${String(error)}`) } }) }
+  })
+  torrent.on('error', (error: Error) => { t.fail(error.message) })
+  const open = internals.holdMetadata(torrent, content.infohash)
+  await once(torrent, 'infoHash', { signal: signal() })
+  return {
+    client,
+    torrent,
+    reads,
+    async release (bitfield = new Uint8Array(Math.ceil(geometry.pieceCount / 8))) {
+      const ready = once(torrent, 'ready', { signal: signal() })
+      await open(content.torrent, bitfield)
+      await ready
+    }
+  }
+}
+
+async function connected (leech: Leech, seed: Seed): Promise<Wire> {
+  leech.torrent.addPeer(seed.address)
+  const [wire] = await once(leech.torrent, 'wire', { signal: signal() })
+  return wire
+}
+
+async function verified (torrent: Torrent, count: number): Promise<number[]> {
+  const pieces: number[] = []
+  await new Promise<void>((resolve, reject) => {
+    AbortSignal.timeout(20_000).addEventListener('abort', () => { reject(new Error(`verified ${pieces.join()} in vain`)) })
+    torrent.on('verified', (piece: number) => {
+      pieces.push(piece)
+      if (pieces.length === count) resolve()
+    })
+  })
+  return pieces
+}
+
+const film = await makeTorrent({ 'film.mkv': testBytes(640_000, 'film') }, { pieceLength: 65_536 })
+const slow = { utp: false, uploadLimit: 32_768 }
+
+t.test('a peer that has only TCP is connected within a second or two', async (t) => {
+  const seed = await startSeed(t, film, { utp: false })
+  const leech = await startLeech(t, film)
+  if (!leech.client.utp) return t.pass('no uTP on this machine', { skip: 'no uTP on this machine' })
+  internals.dialTcpBesideUtp(leech.client, 500)
+  const startedAt = performance.now()
+  const wire = await connected(leech, seed)
+  t.ok(performance.now() - startedAt < 3_000, `after ${Math.round(performance.now() - startedAt)} ms`)
+  await leech.release()
+  internals.select(leech.torrent, [[0, 9]], [])
+  t.same((await verified(leech.torrent, 10)).length, 10, 'and delivers')
+  const closed = once(wire, 'close', { signal: signal() })
+  wire.destroy()
+  await closed
+  await once(leech.torrent, 'wire', { signal: signal() })
+  t.pass('a lost connection is dialled again')
+})
+
+t.test('a peer that has uTP is connected by uTP', async (t) => {
+  const seed = await startSeed(t, film)
+  const leech = await startLeech(t, film)
+  if (!leech.client.utp) return t.pass('no uTP on this machine', { skip: 'no uTP on this machine' })
+  internals.dialTcpBesideUtp(leech.client, 500)
+  await connected(leech, seed)
+  const [peer] = seed.torrent._peers?.values() ?? []
+  t.match(peer, { type: 'utpIncoming' })
+})
+
+t.test('an incoming connection outlives our own failed dial to the same address', async (t) => {
+  const { torrent } = await startLeech(t, film, { utp: false })
+  internals.keepIncomingPeers(torrent)
+  const address = '127.0.0.1:9'
+  torrent.addPeer(address)
+  t.ok(torrent._peers?.has(address), 'our dial')
+  let isDestroyed = false
+  const incoming = Object.assign(new EventEmitter(), { id: address, addr: address, connected: true, conn: null, destroy: () => { isDestroyed = true } }) satisfies Peer
+  torrent._addIncomingPeer(incoming)
+  t.equal(torrent._peers?.get(incoming.id), incoming)
+  await until('the dial has failed', () => torrent._peers?.has(address) === false)
+  t.notOk(isDestroyed)
+  t.equal(torrent._peers?.get(incoming.id), incoming)
+})
+
+t.test('metadata from peers is kept back until it is released; the peers stay, nothing is hashed', async (t) => {
+  const seed = await startSeed(t, film)
+  const leech = await startLeech(t, film)
+  const wire = await connected(leech, seed)
+  await new Promise<void>(resolve => { internals.onInfo(wire, () => { resolve() }) })
+  t.notOk(leech.torrent.ready)
+  await leech.release(Buffer.from([0b0100_0000, 0]))
+  t.equal(leech.torrent.wires[0], wire)
+  t.ok(leech.torrent.bitfield.get(1), 'the bitfield is the one it was given')
+  t.notOk(leech.torrent.bitfield.get(0))
+  t.same(leech.reads, [])
+  internals.select(leech.torrent, [[0, 9]], [])
+  t.notOk((await verified(leech.torrent, 9)).includes(1), 'what it has is not fetched')
+})
+
+t.test('an info dictionary with unsorted keys keeps the infohash that was asked for', async (t) => {
+  // `piece length` and `pieces` before `length` and `name`: not canonical (BEP 3), and out there.
+  const { metadata } = film
+  const rest = Buffer.concat([metadata.hashOf(0), Buffer.from('6:lengthi65536e4:name1:xe')])
+  const info = Buffer.concat([Buffer.from('d12:piece lengthi65536e6:pieces20:'), rest])
+  const bytes = Buffer.concat([Buffer.from('d4:info'), info, Buffer.from('e')])
+  const infohash = createHash('sha1').update(info).digest('hex')
+  const client = await startClient(t)
+  const torrent = client.add(`magnet:?xt=urn:btih:${infohash}`, { deselect: true, store: ChunkStore, storeCacheSlots: 0, storeOpts: { openShelf: () => ({ files: { async close () {} } }) } })
+  const release = internals.holdMetadata(torrent, infohash)
+  await once(torrent, 'infoHash')
+  await release(bytes, new Uint8Array(1))
+  t.ok(torrent.ready)
+  t.equal(torrent.infoHash, infohash)
+})
+
+t.test('the raw info dictionary is what comes from a peer', async (t) => {
+  const seed = await startSeed(t, film)
+  const leech = await startLeech(t, film)
+  const wire = await connected(leech, seed)
+  const info = await new Promise<Uint8Array>(resolve => { internals.onInfo(wire, resolve) })
+  t.ok(film.torrent.includes(Buffer.from(info)), 'byte for byte the one in the .torrent')
+})
+
+t.test('pieces are fetched in the order of the selection, whatever their place in the torrent', async (t) => {
+  const seed = await startSeed(t, film, { utp: false })
+  const leech = await startLeech(t, film, { utp: false })
+  const asked: number[] = []
+  seed.torrent.on('wire', (wire: Wire) => { wire.on('request', (piece: number) => { if (asked.at(-1) !== piece) asked.push(piece) }) })
+  const wire = await connected(leech, seed)
+  internals.trustFromStart(wire)
+  const done = verified(leech.torrent, 7)
+  internals.select(leech.torrent, [[7, 8], [3, 3], [0, 1], [4, 5]], [7])
+  await leech.release()
+  await done
+  t.same(asked, [7, 8, 3, 0, 1, 4, 5])
+  t.equal(leech.torrent._selections.length, 0, 'what is fetched is selected no longer')
+})
+
+t.test('a new selection replaces the old one', async (t) => {
+  const leech = await startLeech(t, film)
+  await leech.release()
+  internals.select(leech.torrent, [[0, 9]], [0, 1])
+  internals.select(leech.torrent, [[4, 4], [5, 6]], [4])
+  t.match(leech.torrent._selections.get(0), { from: 4, to: 4 })
+  t.match(leech.torrent._selections.get(1), { from: 5, to: 6 })
+  t.equal(leech.torrent._selections.length, 2)
+  t.same(Object.keys(leech.torrent._critical), ['4'])
+})
+
+t.test('a new peer is asked for the most urgent piece at once', async (t) => {
+  const seed = await startSeed(t, film, { utp: false })
+  const leech = await startLeech(t, film, { utp: false })
+  const first = new Promise<number>(resolve => {
+    seed.torrent.on('wire', (wire: Wire) => { wire.once('request', resolve) })
+  })
+  internals.trustFromStart(await connected(leech, seed))
+  internals.select(leech.torrent, [[2, 2], [0, 9]], [2])
+  await leech.release()
+  t.equal(await first, 2)
+})
+
+t.test('a piece that somebody else filled: peers are told, what was asked of them is cancelled', async (t) => {
+  const seed = await startSeed(t, film, slow)
+  const leech = await startLeech(t, film, { utp: false })
+  const [wire] = await Promise.all([connected(leech, seed), leech.release()])
+  const theirs = await until('they are connected too', () => seed.torrent.wires[0])
+  internals.select(leech.torrent, [[3, 3]], [])
+  await until('blocks are asked for', () => wire.requests.length > 0)
+  const have = once(theirs, 'have', { signal: signal() })
+  internals.markFilled(leech.torrent, 3)
+  internals.markFilled(leech.torrent, 3)
+  t.same(wire.requests, [])
+  t.ok(leech.torrent.bitfield.get(3))
+  t.same(await have, [3])
+  await until('nothing is selected', () => leech.torrent._selections.length === 0)
+})
+
+t.test('all pieces filled by others -> done', async (t) => {
+  const leech = await startLeech(t, film)
+  await leech.release()
+  const done = once(leech.torrent, 'done', { signal: signal() })
+  for (let piece = 0; piece < 10; piece++) internals.markFilled(leech.torrent, piece)
+  await done
+})
+
+t.test('a piece that is gone: peers are told, and it is fetched again', async (t) => {
+  const seed = await startSeed(t, film, { utp: false })
+  const leech = await startLeech(t, film, { utp: false })
+  await Promise.all([connected(leech, seed), leech.release()])
+  internals.select(leech.torrent, [[3, 3]], [])
+  await verified(leech.torrent, 1)
+  const theirs = await until('they are connected too', () => seed.torrent.wires[0])
+  await until('they know that we have it', () => theirs.peerPieces.get(3))
+  internals.markDropped(leech.torrent, 3)
+  t.notOk(leech.torrent.bitfield.get(3))
+  await until('they know that we lost it', () => !theirs.peerPieces.get(3))
+  internals.select(leech.torrent, [[3, 3]], [])
+  t.same(await verified(leech.torrent, 1), [3])
+})
+
+t.test('what nobody wants any more is cancelled', async (t) => {
+  const seed = await startSeed(t, film, slow)
+  const leech = await startLeech(t, film, { utp: false })
+  const [wire] = await Promise.all([connected(leech, seed), leech.release()])
+  internals.select(leech.torrent, [[3, 3]], [])
+  await until('blocks are asked for', () => wire.requests.length > 0)
+  internals.select(leech.torrent, [[5, 5]], [])
+  internals.cancelUnwanted(leech.torrent, (piece) => piece === 5)
+  t.same(wire.requests, [])
+  await until('the wanted piece is asked for', () => wire.requests.some(({ piece }) => piece === 5))
+})
+
+t.test('blocks of pieces that nobody wants are counted, and can be dropped', async (t) => {
+  const seed = await startSeed(t, film, slow)
+  const leech = await startLeech(t, film, { utp: false })
+  const [wire] = await Promise.all([connected(leech, seed), leech.release()])
+  internals.select(leech.torrent, [[3, 3]], [])
+  await once(wire, 'download', { signal: signal() })
+  internals.select(leech.torrent, [], [])
+  t.ok(internals.heldBytes(leech.torrent, () => false) >= 16_384)
+  t.equal(internals.heldBytes(leech.torrent, (piece) => piece === 3), 0)
+  internals.dropHeld(leech.torrent, (piece) => piece === 3)
+  t.ok(internals.heldBytes(leech.torrent, () => false) >= 16_384, 'what is kept stays')
+  internals.dropHeld(leech.torrent, () => false)
+  t.equal(internals.heldBytes(leech.torrent, () => false), 0)
+  t.same(wire.requests, [])
+  const piece = leech.torrent.pieces[3]
+  t.equal(piece?.missing, 65_536, 'it can be fetched from its start')
+  t.equal(piece?.reserve(), 0)
+})
+
+t.test('pieces that a peer offers unasked are not fetched', async (t) => {
+  const seed = await startSeed(t, film, { utp: false })
+  const leech = await startLeech(t, film, { utp: false })
+  const wire = await connected(leech, seed)
+  internals.ignoreAllowedFast(wire)
+  wire.peerAllowedFastSet.push(4)
+  wire.emit('allowed-fast', 4)
+  t.same(wire.peerAllowedFastSet, [])
+  await leech.release()
+  t.same(wire.requests, [])
+})
+
+t.test('peers are counted', async (t) => {
+  const seed = await startSeed(t, film, { utp: false })
+  const leech = await startLeech(t, film, { utp: false })
+  t.same(internals.peerCounts(leech.torrent), { connected: 0, connecting: 0 })
+  leech.torrent.addPeer(seed.address)
+  t.same(internals.peerCounts(leech.torrent), { connected: 0, connecting: 1 })
+  await once(leech.torrent, 'wire', { signal: signal() })
+  t.same(internals.peerCounts(leech.torrent), { connected: 1, connecting: 0 })
+})
+
+t.test('local discovery: no crash, no error, no peers of other torrents', async (t) => {
+  // Not a real one: it would send to the local network.
+  const lsd = Object.assign(new EventEmitter(), {
+    _parseAnnounce (announce: string): unknown {
+      if (!announce.includes('Host: ')) throw new TypeError('Cannot read properties of undefined')
+      return announce
+    }
+  })
+  const discovery = Object.assign(new EventEmitter(), { lsd })
+  const peers: unknown[] = []
+  const torrent = {
+    infoHash: film.infohash,
+    discovery: null as typeof discovery | null,
+    _startDiscovery () {
+      if (this.discovery !== null) return
+      this.discovery = discovery
+      lsd.on('error', () => { t.fail('the torrent would be destroyed') })
+      lsd.on('peer', (address: unknown) => { peers.push(address) })
+    }
+  }
+  const real = await startLeech(t, film)
+  t.type(real.torrent._startDiscovery, 'function')
+  internals.tameLocalDiscovery(torrent as unknown as Torrent)
+  torrent._startDiscovery()
+  torrent._startDiscovery()
+  lsd.emit('error', new Error('ENETUNREACH'))
+  t.equal(lsd._parseAnnounce('BT-SEARCH * HTTP/1.1'), null)
+  t.equal(lsd._parseAnnounce('Host: x'), 'Host: x')
+  lsd.emit('peer', '192.0.2.1:1', '0'.repeat(40))
+  lsd.emit('peer', '192.0.2.2:2', film.infohash.toUpperCase())
+  t.same(peers, ['192.0.2.2:2'])
+})
+
+t.test('nodes of the DHT are counted', async (t) => {
+  const { bootstrap } = await startDht(t, 3)
+  const client = await startClient(t, { dht: { bootstrap } })
+  await until('the nodes are known', () => internals.dhtNodes(client) === 3)
+  t.equal(internals.dhtNodes(await startClient(t)), 0, 'none without a DHT')
+})
