@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { asCoded, CodedError } from '../errors.ts'
 import { formatBytes, withoutSecrets } from '../format.ts'
-import { Demand } from '../pieces/demand.ts'
+import { Demand, urgencies } from '../pieces/demand.ts'
 import { MirrorRecord } from './mirror-record.ts'
 import { MirrorFault, streamRun } from './piece-run.ts'
+import { RightOfWay } from './right-of-way.ts'
 import { RunPlan } from './run-plan.ts'
 import { Speed } from './speed.ts'
 import type { Log } from '../log.ts'
@@ -61,6 +62,7 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   readonly #runs = new Set<Run>()
   readonly #ended = new Set<Promise<void>>()
   readonly #plan: RunPlan
+  readonly #rightOfWay: RightOfWay
   readonly #announced = new Set<MirrorRecord>()
   readonly #speed = new Speed()
   #grace: NodeJS.Timeout | undefined
@@ -85,6 +87,7 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     this.#records = mirrors.map((mirror) => new MirrorRecord(mirror, firstBackoffMs))
     this.#maxRuns = Math.max(1, Math.min(maxConnections, Math.floor(PIECES_IN_MEMORY_BYTES / metadata.pieceLength)))
     this.#plan = new RunPlan({ store, records: this.#records, runs: this.#runs })
+    this.#rightOfWay = new RightOfWay(this.#schedule)
     this.demand.on('change', this.#schedule)
     store.on('verified', this.#onVerified)
     store.on('dropped', this.#schedule)
@@ -176,7 +179,7 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
 
   #startRuns (now: number): void {
     while (this.#runs.size < this.#maxRuns) {
-      const run = this.#plan.next(now)
+      const run = this.#plan.next(now, this.#rightOfWay.isHeld ? urgencies.waiting : urgencies.background)
       if (run === null) return
       this.#start(run)
     }
@@ -186,15 +189,25 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
 
   #start (run: Run): void {
     this.#announce(run)
+    if (run.urgency === urgencies.waiting) this.#clearTheWay(run)
     this.#runs.add(run)
     run.record.activeRuns++
     const ended = this.#receive(run).catch((error: unknown) => { this.#blame(run, error) }).finally(() => {
       run.record.activeRuns--
       this.#runs.delete(run)
       this.#ended.delete(ended)
+      this.#rightOfWay.release(run)
       this.#schedule()
     })
     this.#ended.add(ended)
+  }
+
+  /** A reader began to wait, at the start or after a seek: what else its mirror sends would only slow that piece down. */
+  #clearTheWay (run: Run): void {
+    this.#rightOfWay.claim(run)
+    for (const other of this.#runs) {
+      if (other.record === run.record && this.#plan.urgencyOf(other.current) < urgencies.waiting) other.stop.abort(NOT_NEEDED)
+    }
   }
 
   async #receive (run: Run): Promise<void> {
@@ -203,10 +216,15 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     let startedAt = performance.now()
     let bytes = Buffer.allocUnsafeSlow(geometry.lengthOf(run.current))
     let filled = 0
-    for await (const chunk of streamRun(run, { store: this.#store, fetcher, headersTimeoutMs, idleTimeoutMs, onReceived: this.#onReceived })) {
+    const onReceived = (bytes: number): void => {
+      this.#rightOfWay.progressed(run)
+      this.#count(bytes)
+    }
+    for await (const chunk of streamRun(run, { store: this.#store, fetcher, headersTimeoutMs, idleTimeoutMs, onReceived })) {
       filled += chunk.copy(bytes, filled)
       if (filled < bytes.length) continue
       await this.#deliver(run, bytes, performance.now() - startedAt)
+      this.#rightOfWay.release(run)
       const next = this.#plan.following(run)
       if (next === null) return
       run.current = next
@@ -216,7 +234,7 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     }
   }
 
-  readonly #onReceived = (bytes: number): void => {
+  #count (bytes: number): void {
     this.#receivedBytes += bytes
     this.#speed.add(bytes)
     const now = performance.now()

@@ -1,6 +1,7 @@
 import { CodedError } from '../errors.ts'
 import { judgeReply } from './range-reply.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
+import type { Urgency } from '../pieces/demand.ts'
 import type { PieceIndex } from '../pieces/geometry.ts'
 import type { TorrentFile } from '../torrent/metadata.ts'
 import type { Fetcher, Reply } from './fetcher.ts'
@@ -16,6 +17,8 @@ export interface Run {
   last: PieceIndex
   /** The mirror sends the file to its end, whatever was asked for: going on costs nothing. */
   isWholeFile: boolean
+  /** How urgent its first piece was when it began. */
+  readonly urgency: Urgency
   readonly startedAt: number
   readonly stop: AbortController
 }

@@ -35,16 +35,16 @@ export class RunPlan {
     this.#runs = runs
   }
 
-  /** The next run to start: at the most urgent missing piece that some mirror can be asked for now; null: none. */
-  next (now: number): Run | null {
-    for (const { piece, urgency } of this.#missing()) {
+  /** The next run to start: at the most urgent missing piece, of this urgency at least, that some mirror can be asked for now; null: none. */
+  next (now: number, atLeast: Urgency = urgencies.background): Run | null {
+    for (const { piece, urgency } of this.#missing(atLeast)) {
       const holder = this.#holderOf(piece)
       if (holder !== null && !this.#isTooLate(holder, piece, urgency)) continue
       const record = this.#bestFor(piece, now)
       if (record === null) continue
       if (holder !== null) holder.last = this.#store.geometry.piece(piece - 1)
       const last = this.#lastFrom(piece, urgency === urgencies.background ? BACKGROUND_RUN_BYTES : RUN_BYTES, record)
-      return { record, current: piece, last, isWholeFile: false, startedAt: now, stop: new AbortController() }
+      return { record, current: piece, last, isWholeFile: false, urgency, startedAt: now, stop: new AbortController() }
     }
     return null
   }
@@ -68,7 +68,7 @@ export class RunPlan {
     for (const { piece } of this.#missing(urgencies.waiting)) {
       const holder = this.#holderOf(piece)
       if (holder !== null && !this.#isTooLate(holder, piece, urgencies.waiting)) continue
-      const [least] = [...this.#runs].map((run) => ({ run, urgency: this.#urgencyOf(run.current) })).sort((a, b) => a.urgency - b.urgency)
+      const [least] = [...this.#runs].map((run) => ({ run, urgency: this.urgencyOf(run.current) })).sort((a, b) => a.urgency - b.urgency)
       if (least === undefined || least.urgency === urgencies.waiting) return null
       if (this.#bestFor(piece, now, least.run) !== null) return least.run
     }
@@ -88,6 +88,10 @@ export class RunPlan {
 
   isWanted (piece: PieceIndex): boolean {
     return this.ranges.some(({ first, last }) => piece >= first && piece <= last)
+  }
+
+  urgencyOf (piece: PieceIndex): Urgency {
+    return this.ranges.find(({ first, last }) => piece >= first && piece <= last)?.urgency ?? urgencies.background
   }
 
   /** Wanted pieces that the store lacks, the most urgent first; those under way included, and one in two ranges twice. */
@@ -154,9 +158,5 @@ export class RunPlan {
       last = next
     }
     return last
-  }
-
-  #urgencyOf (piece: PieceIndex): Urgency {
-    return this.ranges.find(({ first, last }) => piece >= first && piece <= last)?.urgency ?? urgencies.background
   }
 }

@@ -145,6 +145,34 @@ t.test('a reader that waits takes the connection from background work, whose pie
   t.equal(requested.filter((start) => start < 2 * 262_144).length, 1, 'what the background had brought is not fetched again')
 })
 
+t.test('after a seek the piece that is waited for has the line to itself, then all goes on', async (t) => {
+  const large = makeTorrent({ name: 'large.mp4', content: noise(8_000_000), pieceLength: 65_536 })
+  const seek = { piece: 100, isAnswered: false }
+  const { url, sockets, requests } = await serve(t, (request, response) => {
+    const { start, end } = rangeOf(request.headers.range)
+    const part = large.content.subarray(start, end + 1)
+    response.writeHead(206, { 'content-length': part.length, 'content-range': `bytes ${start}-${end}/${large.content.length}` })
+    if (start === seek.piece * 65_536) seek.isAnswered = true
+    if (seek.isAnswered) response.end(part)
+    else response.write(part.subarray(0, 100_000))
+  })
+  const download = await open(t, large, [`${url.href}{name}`], { idleTimeoutMs: 60_000 })
+  const { store, downloader } = download
+  const { geometry } = store
+  const want = downloader.demand.open()
+  // Three connections, each of which has brought a piece and a half.
+  want.set([0, 30, 60].map((i) => ({ first: geometry.piece(i), last: geometry.piece(i + 9), urgency: urgencies.readAhead })))
+  while (store.verifiedCount < 3) await once(store, 'verified')
+  const before = [...sockets]
+  t.equal(before.length, 3)
+  downloader.demand.open().set([{ first: geometry.piece(seek.piece), last: geometry.piece(seek.piece), urgency: urgencies.waiting }])
+  await store.waitFor(geometry.piece(seek.piece), AbortSignal.timeout(10_000))
+  t.equal(requests.length, 4, 'nothing else was asked for before')
+  await closed(before)
+  while (store.verifiedCount < 31) await once(store, 'verified')
+  t.equal(requests.length, 7)
+})
+
 t.test('a seek ends what nobody wants any more', async (t) => {
   const { url, sockets } = await serve(t, (request, response) => {
     const { start } = rangeOf(request.headers.range)
