@@ -42,6 +42,10 @@ export default fp(async function errors (fastify) {
     if (error instanceof CodedError && overload.has(error.code)) {
       return await reply.code(503).header('Retry-After', RETRY_AFTER_SECONDS).send({ error: 'Service unavailable', message: error.message })
     }
+    if (error instanceof CodedError) {
+      const { code, message, isTemporary } = error
+      return await nothingServes(reply, new NothingServes([{ source: 'stream', code, message, isTemporary }]))
+    }
     const status = error.statusCode ?? 500
     if (status < 500) return await reply.code(status).send({ error: 'Bad request', message: error.message })
     request.log.error({ err: error }, 'request failed')

@@ -1,4 +1,3 @@
-import { Readable } from 'node:stream'
 import { Type } from 'typebox'
 import { formatBytes } from '../services/format.ts'
 import { streamBody } from '../services/http/body.ts'
@@ -9,6 +8,7 @@ import { parseRangeHead } from '../services/http/range.ts'
 import { NothingServes } from '../services/source-walk.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
 import { trackerUrls } from '../services/torrent/urls.ts'
+import { sendBody } from './send-body.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply } from 'fastify'
 import type { SourceFile, StreamRequest } from '../services/source.ts'
@@ -70,7 +70,7 @@ const stream: FastifyPluginAsyncTypebox = async (fastify) => {
       const level = plan.body.parts[0]?.range.start === 0 ? 'info' : 'debug'
       request.log[level](fields, `[API] Stream method: ${methodName(file)} for ${wanted.infohash.slice(0, 6)}...`)
       request.log[level](fields, `[API] Streaming ${file.name} (${formatBytes(file.lengthBytes)}) via ${methodName(file)}`)
-      return await reply.send(Readable.from(streamBody(plan.body, (range) => file.read(range, signal)), { objectMode: false }))
+      return await sendBody(reply, streamBody(plan.body, (range) => file.read(range, signal)), signal)
     }
   })
 }

@@ -1,5 +1,5 @@
 import { Type } from 'typebox'
-import { CodedError } from '../services/errors.ts'
+import { asCoded } from '../services/errors.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
 import { parseMagnet } from '../services/torrent/magnet.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
@@ -24,7 +24,7 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     const { magnetUri, infoHash, name } = request.body
     if (!magnetUri && !infoHash) return await reply.code(400).send({ error: 'magnetUri or infoHash is required' })
     const wanted = wantedOf(magnetUri, infoHash, name)
-    if (wanted === null) return await reply.code(400).send(invalidInfohash(infoHash ?? ''))
+    if ('mistake' in wanted) return await reply.code(400).send({ error: 'Bad request', message: wanted.mistake })
     const { infohash, hints } = wanted
     if (!await torrentList.add(infohash, hints)) {
       return await reply.code(503).send({ error: 'Service unavailable', message: 'too many torrents were added: delete some first' })
@@ -72,23 +72,21 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
 
 export default torrents
 
-/** What to add; null when the infohash is none. A magnet that cannot be used throws a 400 that says why. */
-function wantedOf (magnetUri: string | undefined, infoHash: string | undefined, name: string | undefined): { infohash: string, hints: Hints } | null {
+type Wanted = { readonly infohash: string, readonly hints: Hints } | { readonly mistake: string }
+
+/** What to add, or what is wrong with what was given. A magnet wins over an infohash. */
+function wantedOf (magnetUri: string | undefined, infoHash: string | undefined, name: string | undefined): Wanted {
   if (!magnetUri) {
     const infohash = parseInfohash(infoHash ?? '')
-    return infohash === null ? null : { infohash, hints: { name: name ?? null } }
+    if (infohash !== null) return { infohash, hints: { name: name ?? null } }
+    return { mistake: `${JSON.stringify(infoHash?.slice(0, 80))} is not an infohash: give 40 hex digits or 32 base32 characters` }
   }
   try {
     const magnet = parseMagnet(magnetUri)
     return { infohash: magnet.infohash, hints: { ...magnet, name: name ?? magnet.name } }
   } catch (error) {
-    if (error instanceof CodedError) throw Object.assign(error, { statusCode: 400 })
-    throw error
+    return { mistake: asCoded(error, 'MAGNET_INVALID').message }
   }
-}
-
-function invalidInfohash (text: string): ErrorBody {
-  return { error: 'Bad request', message: `${JSON.stringify(text.slice(0, 80))} is not an infohash: give 40 hex digits or 32 base32 characters` }
 }
 
 async function notFound (reply: FastifyReply, infoHash: string): Promise<ErrorBody> {

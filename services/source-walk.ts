@@ -26,7 +26,7 @@ export interface WalkOptions {
   readonly hedgeDelayMs: number
   /** When the walk gives up, whatever the sources are doing. */
   readonly timeoutMs: number
-  /** The source that delivered for this infohash a moment ago: sources before it hold it up for ENGAGED_DELAY_MS each at most. */
+  /** The source that delivered for this infohash a moment ago: turns of sources before it last ENGAGED_DELAY_MS. */
   readonly engaged: string | undefined
 }
 
@@ -87,8 +87,7 @@ export async function walkSources (
         attempts.push(begin(next, request))
         continue
       }
-      const hedgeDelayMs = attempts.length <= engagedIndex ? ENGAGED_DELAY_MS : options.hedgeDelayMs
-      const waitMs = next === undefined ? 0 : turnLeft(attempts, hedgeDelayMs)
+      const waitMs = next === undefined ? 0 : turnLeft(attempts, options.hedgeDelayMs, attempts.length <= engagedIndex)
       const why = await firstOf(pending.map(({ settled }) => settled), waitMs, stop)
       if (why === 'time' && next !== undefined) attempts.push(begin(next, request))
     }
@@ -149,12 +148,16 @@ function refusalsOf (attempts: readonly Attempt[]): Refusal[] {
   })
 }
 
-/** Milliseconds until the next source may start beside the youngest one: its turn, or the hedge delay if that is shorter. */
-function turnLeft (attempts: readonly Attempt[], hedgeDelayMs: number): number {
+/**
+ * Milliseconds until the next source may start beside the youngest one; 0: never by time. That is the youngest's turn,
+ * or the hedge delay if that is shorter; a turn is cut short for a source that is engaged further on.
+ */
+function turnLeft (attempts: readonly Attempt[], hedgeDelayMs: number, isBeforeEngaged: boolean): number {
   const youngest = attempts.at(-1)
   if (youngest === undefined) return 0
-  const turnMs = Math.min(hedgeDelayMs || Infinity, youngest.source.turnMs ?? Infinity)
-  return turnMs === Infinity ? 0 : Math.max(1, youngest.startedAt + turnMs - performance.now())
+  const { startedAt, source: { turnMs } } = youngest
+  const limitMs = Math.min(hedgeDelayMs || Infinity, turnMs === undefined ? Infinity : isBeforeEngaged ? ENGAGED_DELAY_MS : turnMs)
+  return limitMs === Infinity ? 0 : Math.max(1, startedAt + limitMs - performance.now())
 }
 
 /** Waits for the first of these, for `ms` milliseconds (0: no limit), or for the signal; says whether it was the time. */

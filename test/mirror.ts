@@ -30,7 +30,7 @@ export async function startMirror (t: Test, torrent: TestTorrent, { tamper = (by
 
   const server = createServer((request, response) => {
     requests.push([request.url, request.headers.range].filter((part) => part !== undefined).join(' '))
-    void answer(request, response)
+    answer(request, response).catch(() => { response.destroy() })
   })
   async function answer (request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', 'http://mirror')

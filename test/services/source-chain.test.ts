@@ -158,7 +158,7 @@ t.test('the source that delivered a moment ago is not held up by the ones before
       if (isSwarmDead) return await new Promise(() => {})
       isSwarmDead = true
       throw new CodedError('P2P_TIMEOUT', 'no peer')
-    }),
+    }, { turnMs: 10_000 }),
     sourceOf('http', 20, async () => fileOf('http'))
   )
   await chain.open(request, never)

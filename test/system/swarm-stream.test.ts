@@ -55,6 +55,7 @@ testWith(t, 'a Transmission seeder', async (t) => {
   const tracker = await startTracker(t)
   const { film, torrent } = await filmOf([tracker.url])
   await startTransmission(t, torrent)
+  await until('Transmission has announced itself', () => tracker.peersOf(torrent.infohash).length > 0)
   const { url } = await startApp(t, { ...p2pOnly, TRACKERS: tracker.url })
   await compare(t, `${url}/stream/proxy/${torrent.infohash}`, film)
 })
