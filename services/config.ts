@@ -31,7 +31,7 @@ const server = {
   HOST: text('0.0.0.0', 'host', 'Address to listen on. 127.0.0.1 keeps everybody else out, 0.0.0.0 lets the network in.'),
   BASE_URL: optional(Type.String({ format: 'http-url' }), 'Address that clients reach this server at, for links in answers. Set it behind a reverse proxy or a path prefix.', { whenUnset: 'taken from each request' }),
   TRUST_PROXY: Type.Union([Type.Boolean(), Type.Integer({ minimum: 0, maximum: 100 }), Type.Array(Type.String({ format: 'proxies' }))], { default: false, description: 'Whose X-Forwarded-* headers count: a number of proxies, or their addresses. true believes everybody, and lets a client pretend to be another.' }),
-  SHUTDOWN_GRACE: whole(10, 0, 600, 'Seconds that open streams have to end after a stop signal; panels and Docker kill a process that takes longer.'),
+  SHUTDOWN_GRACE: whole(10, 0, 600, 'Seconds that open streams have to end after a stop signal; panels and Docker kill a process that takes longer.', reserved),
   LOG_LEVEL: Type.Enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], { default: 'info', description: 'How much is logged; debug tells why a source was left.' }),
   LOG_FORMAT: Type.Enum(['auto', 'pretty', 'json'], { default: 'auto', description: 'auto: pretty on a terminal, else one JSON object a line for log collectors.' }),
   SENDFILE_HEADER: optional(Type.Enum(['x-accel-redirect', 'x-sendfile']), 'Lets the reverse proxy send cached files itself: x-accel-redirect for nginx, x-sendfile for Apache and lighttpd.', reserved)
@@ -72,8 +72,8 @@ const sources = {
   SOURCE_HEDGE_DELAY: whole(3000, 0, day, 'The next source is started beside one that has not delivered for this long (ms). 0: strictly one after the other.'),
   STALL_TIMEOUT: whole(4000, 1, day, 'A reader that got nothing for this long (ms) gets the next source. Below 2000, slow links change source for nothing.'),
   RESPONSE_STALL_LIMIT: whole(90_000, 1, day, 'Silence of all sources (ms) after which a running response is cut, so that the player asks again.'),
-  TORRENT_TIMEOUT: whole(60_000, 1, day, 'Time without progress (ms) that counts as one failed attempt of the swarm.'),
-  TORRENT_MAX_RETRIES: whole(3, 0, 100, 'Attempts of the swarm before it is given up for a stream.'),
+  TORRENT_TIMEOUT: whole(60_000, 1, day, 'Time without progress (ms) that counts as one failed attempt of the swarm.', reserved),
+  TORRENT_MAX_RETRIES: whole(3, 0, 100, 'Attempts of the swarm before it is given up for a stream.', reserved),
   LINGER: whole(60, 0, 86_400, 'Seconds that a start and its download live on after the last reader left, so that a player that retries finds them running.'),
   MAX_TORRENTS: whole(16, 1, 10_000, 'Torrents at work at once; the idlest is paused for a new one. Each takes memory: 4 suits a panel with 512 MB.')
 }
