@@ -50,7 +50,6 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   readonly #verifiedBytes: Float64Array
   /** The layout version that brought each wanted file. */
   readonly #wantedSince = new Map<number, number>()
-  readonly #wanting = new Map<number, Promise<void>>()
   /** Verified, and not yet in the bitmap on disk. */
   readonly #dirty = new Set<PieceIndex>()
   /** Dirty, and written anew before the next sync. */
@@ -168,15 +167,15 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   /**
    * Makes room for the file: a sparse file of its full length, with what is verified of it already. Asked again, or by
-   * several at a time, it is done once. Throws FILE_INDEX for a file that the torrent has not (or that is padding),
+   * several at a time, it is done once, and asking again waits for nothing. Throws FILE_INDEX for a file that the torrent has not (or that is padding),
    * STORE_FAILED, STORE_CLOSED.
    */
-  want (fileIndex: number): Promise<void> {
-    const known = this.#wanting.get(fileIndex)
-    if (known !== undefined) return known
-    const wanting = this.#inTurn(() => this.#add(fileIndex)).finally(() => this.#wanting.delete(fileIndex))
-    this.#wanting.set(fileIndex, wanting)
-    return wanting
+  async want (fileIndex: number): Promise<void> {
+    this.#checkOpen()
+    const file = this.metadata.files[fileIndex]
+    if (file === undefined || file.isPadding) throw new CodedError('FILE_INDEX', `file ${fileIndex} is not one of the torrent's files`)
+    if (!this.#wantedSince.has(fileIndex)) await this.#inTurn(() => this.#add(file))
+    this.#lookIfFinished(fileIndex)
   }
 
   /**
@@ -236,11 +235,13 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
    * already is replaced only if told. Throws STORE_FAILED, STORE_CLOSED.
    */
   async promote (fileIndex: number, path: string, { replace = false } = {}): Promise<void> {
+    this.#checkOpen()
+    // Gigabytes may have to reach the disk: others have their turn meanwhile.
+    await this.flush()
     await this.#inTurn(async () => {
       const from = new Map(this.layout.files).get(fileIndex)
       if (from === undefined || !this.isFinished(fileIndex)) throw new CodedError('STORE_FAILED', `file ${fileIndex} is not finished`)
       if (from === path) return
-      await this.flush()
       try {
         if (!replace && await exists(path)) throw new CodedError('STORE_FAILED', `${path} exists already`)
         await this.#files.whileOpen(fileIndex, async handle => {
@@ -299,21 +300,17 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     this.emit('layout', layout)
   }
 
-  async #add (fileIndex: number): Promise<void> {
-    const file = this.metadata.files[fileIndex]
-    if (file === undefined || file.isPadding) throw new CodedError('FILE_INDEX', `file ${fileIndex} is not one of the torrent's files`)
-    if (!this.#wantedSince.has(fileIndex)) {
-      const path = partPath(this.directory, fileIndex)
-      const pieces = [...this.#piecesOf(fileIndex)].filter(piece => this.has(piece))
-      try {
-        await this.#createPart(path, file, pieces)
-      } catch (error) {
-        throw asCoded(error, 'STORE_FAILED')
-      }
-      this.#setLayout([...this.layout.files, [fileIndex, path] as const].sort(([a], [b]) => a - b))
-      for (const piece of pieces) await this.#removeNeedlessEdge(piece)
+  async #add (file: TorrentFile): Promise<void> {
+    if (this.#wantedSince.has(file.index)) return
+    const path = partPath(this.directory, file.index)
+    const pieces = [...this.#piecesOf(file.index)].filter(piece => this.has(piece))
+    try {
+      await this.#createPart(path, file, pieces)
+    } catch (error) {
+      throw asCoded(error, 'STORE_FAILED')
     }
-    this.#lookIfFinished(fileIndex)
+    this.#setLayout([...this.layout.files, [file.index, path] as const].sort(([a], [b]) => a - b))
+    for (const piece of pieces) await this.#removeNeedlessEdge(piece)
   }
 
   /** The name appears with the full length and everything that was verified before: a crash leaves that, or no file. */

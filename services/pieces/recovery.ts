@@ -26,8 +26,8 @@ export async function findFiles (metadata: Metadata, directory: string, promoted
     const path = join(directory, name)
     if (name.endsWith('.tmp')) await rm(path, { force: true })
     if (!name.endsWith('.part')) continue
-    const file = metadata.files.find(({ index }) => name === `${index}.part`)
-    if (file !== undefined && !file.isPadding && !files.has(file.index) && await hasLength(path, file.lengthBytes)) files.set(file.index, path)
+    const file = metadata.files[Number.parseInt(name)]
+    if (file !== undefined && name === `${file.index}.part` && !file.isPadding && !files.has(file.index) && await hasLength(path, file.lengthBytes)) files.set(file.index, path)
     else await rm(path, { force: true })
   }
   return files

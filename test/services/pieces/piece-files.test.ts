@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, stat, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -79,6 +79,27 @@ t.test('a layout that moved a file is followed, one that is stale fails without 
   t.same(await files.readFile(0, 0, 200), torrent.content.subarray(0, 200))
   await t.rejects(stale.writePiece(geometry.piece(2), torrent.pieceBytes(2)), { code: 'STORE_FAILED', cause: { code: 'ENOENT' } })
   t.same((await readdir(directory)).sort(), ['edges', 'moved'])
+})
+
+t.test('who waits for a free handle finds the file where it is by then', async t => {
+  const torrent = makeTorrent(100, [100, 150, 50])
+  const directory = ownDirectory(t)
+  const layout = await layOut(directory, torrent, [0, 1])
+  const { geometry, files } = open(t, torrent, layout, 1)
+  for (const index of [0, 1, 2]) await files.writePiece(geometry.piece(index), torrent.pieceBytes(index))
+  const { promise: isFree, resolve: free } = Promise.withResolvers<void>()
+  const holding = files.whileOpen(0, () => isFree)
+  const reading = files.readFile(1, 0, 150)
+  const readingEdge = files.readPiece(geometry.piece(2), 0, 100)
+  await layOut(directory, torrent, [2])
+  await writeFile(join(directory, '2.part'), torrent.bytesOf(2))
+  await rename(join(directory, '1.part'), join(directory, 'moved'))
+  await rm(join(layout.edgeDirectory, '2'))
+  files.setLayout({ ...layout, version: 2, files: [[0, join(directory, '0.part')], [1, join(directory, 'moved')], [2, join(directory, '2.part')]] })
+  free()
+  await holding
+  t.same(await reading, torrent.bytesOf(1))
+  t.same(await readingEdge, torrent.pieceBytes(2))
 })
 
 t.test('a file that is shorter than it should be is an error and not a short answer', async t => {

@@ -1,4 +1,4 @@
-import { once } from 'node:events'
+import { getEventListeners, once } from 'node:events'
 import { cp, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -37,9 +37,12 @@ t.test('a piece can be read as soon as it is verified, and a wrong one changes n
   t.equal(store.has(first), false)
   t.same(await store.readFile(0, 0, 100), Buffer.alloc(100))
 
-  const waiting = store.waitFor(first, never)
+  const { signal } = new AbortController()
+  const waiting = Promise.all([store.waitFor(first, signal), store.waitFor(first, signal)])
+  t.equal(store.counters().waiters, 2)
   t.equal(await store.write(first, torrent.pieceBytes(0)), true)
   await waiting
+  t.same([store.counters().waiters, getEventListeners(signal, 'abort')], [0, []], 'who was answered leaves nothing behind')
   await store.waitFor(first, never)
   t.equal(await store.write(first, Buffer.alloc(100, 1)), true, 'verified already: not even looked at')
   t.equal(await store.write(second, torrent.pieceBytes(1)), true)
