@@ -156,10 +156,15 @@ function portOf (socket: { address (): unknown } | null): number {
   return address.port
 }
 
-/**
- * A DHT of `count` nodes on loopback that know each other and nobody else. `bootstrap` are their addresses, `ip:port`.
- */
-export async function startDht (t: Test, count: number): Promise<{ bootstrap: string[] }> {
+export interface TestDht {
+  /** The nodes, `ip:port`. */
+  readonly bootstrap: string[]
+  /** Waits until the DHT knows a peer of the torrent, and gives it as `ip:port`. */
+  peerOf (infohash: string): Promise<string>
+}
+
+/** A DHT of `count` nodes on loopback that know each other and nobody else. */
+export async function startDht (t: Test, count: number): Promise<TestDht> {
   const bootstrap: string[] = []
   const nodes: DhtNode[] = []
   for (let i = 0; i < count; i++) {
@@ -171,7 +176,21 @@ export async function startDht (t: Test, count: number): Promise<{ bootstrap: st
     bootstrap.push(`127.0.0.1:${node.address().port}`)
   }
   await until('the DHT nodes know each other', () => nodes.every((node) => node.nodes.count() >= Math.min(count - 1, 3)))
-  return { bootstrap }
+  return {
+    bootstrap,
+    async peerOf (infohash) {
+      let found: string | null = null
+      for (const node of nodes) {
+        node.on('peer', ({ host, port }: { host: string, port: number }, hash: Buffer) => {
+          if (hash.toString('hex') === infohash) found = `${host}:${port}`
+        })
+      }
+      return await until('the DHT knows a peer', async () => {
+        await Promise.all(nodes.map(async (node) => { await new Promise<void>(resolve => { node.lookup(infohash, () => { resolve() }) }) }))
+        return found
+      })
+    }
+  }
 }
 
 /** Is a test to be left out where a program of another make is missing? Otherwise it fails, and says what to install. */
@@ -208,6 +227,8 @@ export interface SeederChoices {
   readonly transport?: 'both' | 'tcp' | 'utp'
   /** Bytes a second; 0 for none. */
   readonly uploadLimit?: number
+  /** Connects to nobody, only accepts. */
+  readonly isPassive?: boolean
   /** Starts with nothing, and downloads. */
   readonly isLeech?: boolean
 }
@@ -218,17 +239,17 @@ export interface TestSeeder {
   /** Where its files are. */
   readonly directory: string
   /** What it has counted up to now. */
-  counts (): Promise<{ uploaded: number, downloaded: number, peers: number, isSeeding: boolean, dhtNodes: number }>
+  counts (): Promise<{ uploaded: number, downloaded: number, peers: number, isSeeding: boolean }>
   stop (): Promise<void>
 }
 
 /** libtorrent (Debian: python3-libtorrent) with the torrent's content. It announces to the trackers in the `.torrent`. */
-export async function startSeeder (t: Test, torrent: TestTorrent, { dht = [], peers = [], transport = 'both', uploadLimit = 0, isLeech = false }: SeederChoices = {}): Promise<TestSeeder> {
+export async function startSeeder (t: Test, torrent: TestTorrent, { dht = [], peers = [], transport = 'both', uploadLimit = 0, isPassive = false, isLeech = false }: SeederChoices = {}): Promise<TestSeeder> {
   const { directory, torrentPath } = await writeContent(t, isLeech ? { ...torrent, files: [] } : torrent)
   const script = fileURLToPath(new URL('./system/seeder.py', import.meta.url))
   const child = spawn('/usr/bin/python3', [
     script, '--torrent', torrentPath, '--content', directory, '--transport', transport, '--upload-limit', String(uploadLimit),
-    ...dht.flatMap((node) => ['--dht', node]), ...peers.flatMap((peer) => ['--peer', peer]), ...(isLeech ? ['--leech'] : [])
+    ...dht.flatMap((node) => ['--dht', node]), ...peers.flatMap((peer) => ['--peer', peer]), ...(isPassive ? ['--passive'] : []), ...(isLeech ? ['--leech'] : [])
   ], { stdio: ['pipe', 'pipe', 'inherit'] })
   const stop = stopper(child)
   t.teardown(stop)
@@ -251,8 +272,8 @@ export async function startSeeder (t: Test, torrent: TestTorrent, { dht = [], pe
     stop,
     async counts () {
       child.stdin.write('\n')
-      const { uploaded, downloaded, peers, isSeeding, dhtNodes } = await read()
-      return { uploaded: Number(uploaded), downloaded: Number(downloaded), peers: Number(peers), isSeeding: isSeeding === true, dhtNodes: Number(dhtNodes) }
+      const { uploaded, downloaded, peers, isSeeding } = await read()
+      return { uploaded: Number(uploaded), downloaded: Number(downloaded), peers: Number(peers), isSeeding: isSeeding === true }
     }
   }
 }

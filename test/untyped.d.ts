@@ -15,6 +15,7 @@ declare module 'bittorrent-dht' {
     readonly nodes: { count (): number }
     listen (port: number, address: string, done: () => void): void
     address (): { port: number }
+    lookup (infohash: string, done: () => void): void
     destroy (done: () => void): void
   }
 }

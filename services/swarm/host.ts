@@ -66,7 +66,7 @@ async function start (given: HostOptions): Promise<void> {
   }
   setInterval(tellStats, statsMs)
   setInterval(() => {
-    for (const torrent of torrents.values()) torrent.reselect()
+    for (const torrent of torrents.values()) torrent.watch()
     tellDht()
   }, watchdogMs)
   tell({ type: 'ready', port: client.torrentPort, portWanted: given.port, hasUtp: client.utp, hasWebRtc: Client.WEBRTC_SUPPORT })

@@ -19,6 +19,8 @@ import type { Window } from './window.ts'
 /** How long changes among the peers are gathered before the pieces are chosen anew. */
 const reselectMs = 50
 const trackerIntervalMs = 15 * 60_000
+const firstLookMs = 4_000
+const lastLookMs = 300_000
 /** Addresses remembered to tell how many peers are known. */
 const addressLimit = 5_000
 
@@ -57,6 +59,8 @@ export class HostedTorrent {
   #isMetadataKnown: boolean
   #isPrivate = false
   #isOver = false
+  #lookMs = firstLookMs
+  #lookedAt = performance.now()
   #receivedBytes = 0
   #uploadedBytes = 0
   #lastStats = ''
@@ -170,7 +174,7 @@ export class HostedTorrent {
     }, () => {})
   }
 
-  /** Chooses anew what to ask the peers for. Called from time to time too, so that no lost event stops a stream. */
+  /** Chooses anew what to ask the peers for. */
   reselect (): void {
     if (this.#reselectTimer !== null) clearTimeout(this.#reselectTimer)
     this.#reselectTimer = null
@@ -181,6 +185,23 @@ export class HostedTorrent {
     this.#window = chooseWindow(this.#demand, limit,
       (piece) => bitfield.get(piece), (piece) => wires.some((wire) => wire.peerPieces.get(piece)))
     select(torrent, this.#window.ranges, this.#window.waiting)
+  }
+
+  /**
+   * To be called every few seconds, so that no lost event stops a stream. A torrent without peers looks into the DHT
+   * again, in growing intervals: by itself that is done every quarter of an hour, however empty the first answer was.
+   */
+  watch (): void {
+    this.reselect()
+    const { dht } = this.#client
+    if (this.#isOver || this.#isPrivate || !dht || this.#torrent.wires.length > 0) {
+      this.#lookMs = firstLookMs
+      this.#lookedAt = performance.now()
+    } else if (performance.now() - this.#lookedAt >= this.#lookMs) {
+      this.#lookedAt = performance.now()
+      this.#lookMs = Math.min(this.#lookMs * 2, lastLookMs)
+      dht.lookup(this.infohash, () => {})
+    }
   }
 
   /** What has changed since the last call, or null. */

@@ -126,6 +126,8 @@ declare module 'webtorrent' {
 
   export interface Dht extends EventEmitter {
     readonly nodes: { count (): number }
+    /** Finds peers, which are told to every torrent of this infohash. */
+    lookup (infohash: string, done: (error: Error | null) => void): void
   }
 
   export default class WebTorrent extends EventEmitter {

@@ -23,6 +23,7 @@ parser.add_argument("--dht", action="append", default=[], metavar="HOST:PORT", h
 parser.add_argument("--peer", action="append", default=[], metavar="HOST:PORT", help="peer to connect to")
 parser.add_argument("--transport", choices=["both", "tcp", "utp"], default="both")
 parser.add_argument("--upload-limit", type=int, default=0, help="bytes a second, 0 for none")
+parser.add_argument("--passive", action="store_true", help="connects to nobody, only accepts")
 parser.add_argument("--leech", action="store_true", help="has nothing yet: downloads")
 args = parser.parse_args()
 
@@ -35,22 +36,30 @@ session = lt.session({
     "enable_upnp": False,
     "enable_natpmp": False,
     "enable_dht": bool(args.dht),
-    "dht_bootstrap_nodes": ",".join(args.dht),
+    "dht_bootstrap_nodes": ",".join(args.dht[:1]),
+    # The whole DHT has one address here, and would soon be blocked for its many packets.
+    "dht_block_ratelimit": 1000000,
+    "dht_upload_rate_limit": 10000000,
     "dht_restrict_routing_ips": False,
     "dht_restrict_search_ips": False,
     "dht_ignore_dark_internet": False,
     "dht_enforce_node_id": False,
     "dht_privacy_lookups": False,
     "enable_incoming_tcp": with_tcp,
-    "enable_outgoing_tcp": with_tcp,
+    "enable_outgoing_tcp": with_tcp and not args.passive,
     "enable_incoming_utp": with_utp,
-    "enable_outgoing_utp": with_utp,
+    "enable_outgoing_utp": with_utp and not args.passive,
     "announce_to_all_trackers": True,
     "announce_to_all_tiers": True,
     "upload_rate_limit": args.upload_limit,
     "unchoke_slots_limit": 64,
     "alert_mask": lt.alert.category_t.status_notification | lt.alert.category_t.error_notification,
 })
+
+# Loopback counts as a local network, which has no rate limit by itself.
+everybody = lt.ip_filter()
+everybody.add_rule("0.0.0.0", "255.255.255.255", 1 << lt.session.global_peer_class_id)
+session.set_peer_class_filter(everybody)
 
 params = lt.add_torrent_params()
 params.ti = lt.torrent_info(args.torrent)
@@ -73,6 +82,20 @@ while session.listen_port() == 0:
 print(json.dumps({"port": session.listen_port()}), flush=True)
 
 
+def announce():
+    """Enters the DHT and announces the torrent there; by itself it would wait a quarter of an hour."""
+    # The bootstrap node itself never enters its routing table unless added.
+    while args.dht:
+        for node in args.dht:
+            host, _, port = node.rpartition(":")
+            session.add_dht_node((host, int(port)))
+        torrent.force_dht_announce()
+        time.sleep(0.5)
+
+
+threading.Thread(target=announce, daemon=True).start()
+
+
 def talk():
     """Answers each line on stdin with one JSON line of what the session counts."""
     for _ in sys.stdin:
@@ -82,7 +105,6 @@ def talk():
             "downloaded": status.total_payload_download,
             "peers": status.num_peers,
             "isSeeding": status.is_seeding,
-            "dhtNodes": session.status().dht_nodes,
         }), flush=True)
 
 
