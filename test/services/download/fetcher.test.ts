@@ -62,6 +62,15 @@ t.test('an unwanted large body closes its connection, a small one is read', asyn
   t.equal(socket?.destroyed, false)
 })
 
+t.test('who stops reading in the middle closes the connection', async (t) => {
+  const { url, sockets } = await serve(t, (_request, response) => { response.end(Buffer.alloc(50_000_000)) })
+  const { get } = bound(openFetcher(t))
+  const { body } = await get(url, { isTrusted: true, signal })
+  await body.next()
+  await body.return()
+  await closed(sockets)
+})
+
 t.test('what a stranger named may not reach this machine, by address or by name', async (t) => {
   const { url, requests } = await serve(t, (_request, response) => { response.end('secret') })
   const { get } = bound(openFetcher(t))

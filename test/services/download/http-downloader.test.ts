@@ -403,6 +403,22 @@ t.test('a store that fails is no fault of the mirror', async (t) => {
   t.match(error, { code: 'STORE_FAILED', message: /no space/ })
 })
 
+t.test('a store that declines right bytes does not make their mirror a liar', async (t) => {
+  const { url } = await serve(t, filmMirror)
+  const download = await open(t, film, [`${url.href}{name}`])
+  const { store } = download
+  const write = store.write.bind(store)
+  let isDeclined = false
+  store.write = async (piece, bytes) => {
+    if (isDeclined || piece !== 7) return await write(piece, bytes)
+    isDeclined = true
+    store.emit('dropped', piece)
+    return false
+  }
+  await checkDownload(t, download, film)
+  t.equal(isDeclined, true)
+})
+
 t.test('close() ends everything: no socket, no listener, no piece afterwards', async (t) => {
   const { url, sockets } = await serve(t, (request, response) => {
     const { start, end } = rangeOf(request.headers.range)

@@ -61,8 +61,12 @@ t.test('one good cache among all the bad ones is enough', async (t) => {
 })
 
 t.test('a cache that hangs delays nobody, and is let go', async (t) => {
-  const { url } = await serve(t, listener)
-  const hanging = await serve(t, listener)
+  const asked = Promise.withResolvers<void>()
+  const hanging = await serve(t, (request, response) => {
+    listener(request, response)
+    if (hanging.requests.length === 2) asked.resolve()
+  })
+  const { url } = await serve(t, (_request, response) => { void asked.promise.then(() => response.end(torrent)) })
   const templates = [`${hanging.url.href}hang`, `${hanging.url.href}hang-inside`, `${url.href}good`]
   const found = await lookupTorrent({ infohash, templates, fetcher: openFetcher(t), signal, log: silent, timeoutMs: 60_000 })
   t.equal(found.infohash, infohash)
