@@ -4,6 +4,7 @@ import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { silent } from '../../../services/log.ts'
 import { PieceFiles } from '../../../services/pieces/piece-files.ts'
 import { PieceStore } from '../../../services/pieces/piece-store.ts'
 import type { PieceStoreOptions } from '../../../services/pieces/piece-store.ts'
@@ -204,6 +205,21 @@ t.test('closing sends away who waits, saves what is verified, and leaves no file
   t.ok(again.layout.version > store.layout.version, 'newer than every layout before')
   await again.destroy()
   await t.rejects(stat(directory), { code: 'ENOENT' })
+})
+
+t.test('a store whose directory was taken away closes, and does not try again for ever', async t => {
+  const torrent = makeTorrent(100, [250])
+  const directory = ownDirectory(t)
+  const timers = () => process.getActiveResourcesInfo().filter(resource => resource === 'Timeout').length
+  const before = timers()
+  const warnings: string[] = []
+  const store = await openStore(t, torrent, directory, { log: { ...silent, warn: (_, message) => { warnings.push(message) } } })
+  await store.want(0)
+  await store.write(store.geometry.piece(0), torrent.pieceBytes(0))
+  await rm(directory, { recursive: true })
+  await store.close()
+  t.same(warnings, ['verified pieces could not be saved'])
+  t.equal(timers(), before)
 })
 
 t.test('bits are saved by themselves after a second', async t => {
