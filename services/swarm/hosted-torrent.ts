@@ -9,7 +9,7 @@ import { parseMetadata } from '../torrent/metadata.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { Shelf } from './chunk-store.ts'
 import {
-  cancelUnwanted, dropHeld, heldBytes, holdMetadata, ignoreAllowedFast, keepIncomingPeers, markDropped, markFilled, onInfo, peerCounts,
+  announceAgain, cancelUnwanted, dropHeld, heldBytes, holdMetadata, ignoreAllowedFast, keepIncomingPeers, markDropped, markFilled, onInfo, peerCounts,
   select, tameLocalDiscovery, trustFromStart
 } from './internals.ts'
 import type { HostReply, HostStats, WantedRange } from './messages.ts'
@@ -19,8 +19,6 @@ import type { Window } from './window.ts'
 /** How long changes among the peers are gathered before the pieces are chosen anew. */
 const reselectMs = 50
 const trackerIntervalMs = 15 * 60_000
-const firstLookMs = 4_000
-const lastLookMs = 300_000
 /** Addresses remembered to tell how many peers are known. */
 const addressLimit = 5_000
 
@@ -59,8 +57,9 @@ export class HostedTorrent {
   #isMetadataKnown: boolean
   #isPrivate = false
   #isOver = false
-  #lookMs = firstLookMs
-  #lookedAt = performance.now()
+  readonly #dhtPatience = new Patience(4_000, 300_000)
+  /** Longer: trackers are few and asked by everybody. */
+  readonly #trackerPatience = new Patience(15_000, trackerIntervalMs)
   #receivedBytes = 0
   #uploadedBytes = 0
   #lastStats = ''
@@ -188,19 +187,22 @@ export class HostedTorrent {
   }
 
   /**
-   * To be called every few seconds, so that no lost event stops a stream. A torrent without peers looks into the DHT
-   * again, in growing intervals: by itself that is done every quarter of an hour, however empty the first answer was.
+   * To be called every few seconds, so that no lost event stops a stream. A torrent without peers looks for some again,
+   * in growing intervals: by itself that is done every quarter of an hour, however empty the first answer was.
    */
   watch (): void {
     this.reselect()
+    if (this.#isOver) return
+    if (this.#torrent.wires.length > 0) {
+      this.#dhtPatience.reset()
+      this.#trackerPatience.reset()
+      return
+    }
     const { dht } = this.#client
-    if (this.#isOver || this.#isPrivate || !dht || this.#torrent.wires.length > 0) {
-      this.#lookMs = firstLookMs
-      this.#lookedAt = performance.now()
-    } else if (performance.now() - this.#lookedAt >= this.#lookMs) {
-      this.#lookedAt = performance.now()
-      this.#lookMs = Math.min(this.#lookMs * 2, lastLookMs)
-      dht.lookup(this.infohash, () => {})
+    if (dht && !this.#isPrivate && this.#dhtPatience.isOver()) dht.lookup(this.infohash, () => {})
+    if (this.#trackerPatience.isOver()) {
+      announceAgain(this.#torrent)
+      for (const tracker of this.#trackers) tracker.update()
     }
   }
 
@@ -298,6 +300,33 @@ export class HostedTorrent {
     this.#options.tell({ type: 'failed', code, reason: message })
     // It has failed already: what else goes wrong on the way out is no news.
     this.leave().catch(() => {})
+  }
+}
+
+/** A wait that doubles each time it is over. */
+class Patience {
+  readonly #firstMs: number
+  readonly #lastMs: number
+  #ms: number
+  #since = performance.now()
+
+  constructor (firstMs: number, lastMs: number) {
+    this.#firstMs = firstMs
+    this.#lastMs = lastMs
+    this.#ms = firstMs
+  }
+
+  reset (): void {
+    this.#ms = this.#firstMs
+    this.#since = performance.now()
+  }
+
+  /** Is it over? Then the next one, twice as long, begins. */
+  isOver (): boolean {
+    if (performance.now() - this.#since < this.#ms) return false
+    this.#since = performance.now()
+    this.#ms = Math.min(this.#ms * 2, this.#lastMs)
+    return true
   }
 }
 

@@ -194,6 +194,11 @@ export function tameLocalDiscovery (torrent: Torrent): void {
   }
 }
 
+/** Asks the trackers that the torrent was added with once more. */
+export function announceAgain (torrent: Torrent): void {
+  torrent.discovery?.tracker?.update()
+}
+
 /** Nodes in the DHT's routing table. */
 export function dhtNodes (client: WebTorrent): number {
   return client.dht ? client.dht.nodes.count() : 0

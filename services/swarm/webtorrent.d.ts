@@ -64,6 +64,7 @@ declare module 'webtorrent' {
 
   export interface Discovery extends EventEmitter {
     readonly lsd: LocalDiscovery | null
+    readonly tracker: { update (): void } | null
   }
 
   export interface Torrent extends EventEmitter {
@@ -166,6 +167,7 @@ declare module 'bittorrent-tracker' {
     setInterval (ms: number): void
     start (): void
     stop (): void
+    update (): void
     destroy (done: () => void): void
   }
 

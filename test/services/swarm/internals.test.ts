@@ -8,7 +8,7 @@ import { Geometry } from '../../../services/pieces/geometry.ts'
 import { PieceFiles } from '../../../services/pieces/piece-files.ts'
 import { ChunkStore } from '../../../services/swarm/chunk-store.ts'
 import * as internals from '../../../services/swarm/internals.ts'
-import { makeTorrent, startDht, temporaryDirectory, testBytes, until } from '../../testnet.ts'
+import { makeTorrent, startDht, startTracker, temporaryDirectory, testBytes, until } from '../../testnet.ts'
 import type { TestTorrent } from '../../testnet.ts'
 import { startClient, startSeed } from './webtorrent-seed.ts'
 import type { Seed } from './webtorrent-seed.ts'
@@ -323,6 +323,16 @@ t.test('local discovery: no crash, no error, no peers of other torrents', async 
   lsd.emit('peer', '192.0.2.1:1', '0'.repeat(40))
   lsd.emit('peer', '192.0.2.2:2', film.infohash.toUpperCase())
   t.same(peers, ['192.0.2.2:2'])
+})
+
+t.test('trackers can be asked once more', async (t) => {
+  const tracker = await startTracker(t)
+  const client = await startClient(t, { tracker: {} })
+  const torrent = client.add(`magnet:?xt=urn:btih:${film.infohash}`, { announce: [tracker.url] })
+  await once(torrent, 'trackerAnnounce', { signal: signal() })
+  internals.announceAgain(torrent)
+  await until('it is asked', () => tracker.events.length === 2)
+  t.same(tracker.events.map(({ event }) => event), ['start', 'update'])
 })
 
 t.test('nodes of the DHT are counted', async (t) => {
