@@ -9,6 +9,8 @@ export default [
     plugins: { '@typescript-eslint': tseslint.plugin },
     rules: {
       '@typescript-eslint/no-floating-promises': ['error', { allowForKnownSafePromises: [{ from: 'package', package: '@tapjs/core', name: 'PromiseWithSubtest' }, { from: 'package', package: '@tapjs/test', name: 'PromiseWithSubtest' }] }],
+      // `void promise` is how a promise that never rejects is let go of on purpose.
+      'no-void': ['error', { allowAsStatement: true }],
       '@typescript-eslint/no-explicit-any': 'error',
       '@typescript-eslint/no-non-null-assertion': 'error'
     }
