@@ -25,6 +25,7 @@ export const reasonCodes = {
   START_TIMEOUT: { isTemporary: true, isFinal: false },
   STALLED: { isTemporary: true, isFinal: false },
   FILE_CHANGED: { isTemporary: true, isFinal: false },
+  NO_ROOM: { isTemporary: true, isFinal: false },
   TOO_MANY_TORRENTS: { isTemporary: true, isFinal: false },
   SHUTTING_DOWN: { isTemporary: true, isFinal: false },
   STORE_CLOSED: { isTemporary: true, isFinal: false },
