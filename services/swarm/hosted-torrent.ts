@@ -9,7 +9,7 @@ import { parseMetadata } from '../torrent/metadata.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { Shelf } from './chunk-store.ts'
 import {
-  announceAgain, cancelUnwanted, dropHeld, heldBytes, holdMetadata, ignoreAllowedFast, keepIncomingPeers, markDropped, markFilled, onInfo, peerCounts,
+  announceAgain, cancelUnwanted, dropHeld, growPipeline, heldBytes, holdMetadata, ignoreAllowedFast, keepIncomingPeers, markDropped, markFilled, onInfo, peerCounts,
   select, tameLocalDiscovery, trustFromStart
 } from './internals.ts'
 import type { HostReply, HostStats, WantedRange } from './messages.ts'
@@ -268,6 +268,7 @@ export class HostedTorrent {
   #onWire (wire: Wire, address: unknown): void {
     this.#note(address)
     trustFromStart(wire)
+    growPipeline(wire)
     ignoreAllowedFast(wire)
     wire.on('download', (bytes: number) => { this.#receivedBytes += bytes })
     wire.on('upload', (bytes: number) => { this.#uploadedBytes += bytes })

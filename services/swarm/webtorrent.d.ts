@@ -36,6 +36,8 @@ declare module 'webtorrent' {
     readonly requests: readonly Request[]
     readonly peerAllowedFastSet: number[]
     downloaded: number
+    /** Bytes a second; given a number of bytes, it counts them first. */
+    downloadSpeed: (bytes?: number) => number
     readonly ut_metadata: EventEmitter & { readonly metadata?: Uint8Array }
     readonly lt_donthave: { donthave (piece: number): void }
     have (piece: number): void

@@ -270,6 +270,43 @@ t.test('blocks of pieces that nobody wants are counted, and can be dropped', asy
   t.equal(piece?.reserve(), 0)
 })
 
+t.test('a peer that delivers well is soon asked for more, a slow or silent one is not', async (t) => {
+  const seed = await startSeed(t, film, slow)
+  const leech = await startLeech(t, film, { utp: false })
+  const wire = await connected(leech, seed)
+  const blocks = (): number => Math.round(wire.downloadSpeed() / 16_384)
+  const deliver = (count: number): void => { for (let i = 0; i < count; i++) wire.downloadSpeed(16_384) }
+  let averageBlocks = 0
+  wire.downloadSpeed = () => averageBlocks * 16_384
+  let nowMs = 10_000
+  internals.growPipeline(wire, () => nowMs)
+  t.equal(blocks(), 0, 'nothing is expected of a choked one')
+  wire.emit('unchoke')
+  t.equal(blocks(), 6)
+  nowMs += 600
+  deliver(8)
+  t.equal(blocks(), 16, 'twice what came in the last second')
+  nowMs += 1_100
+  averageBlocks = 2
+  t.equal(blocks(), 2, 'it has fallen silent')
+  nowMs += 1_000
+  deliver(2)
+  t.equal(blocks(), 2, 'it drips')
+  deliver(10)
+  t.equal(blocks(), 24, 'it gets faster')
+  averageBlocks = 12
+  t.equal(blocks(), 12, 'it goes on as it is')
+  averageBlocks = 30
+  const asked: number[] = []
+  const theirs = await until('they are connected too', () => seed.torrent.wires[0])
+  theirs.on('request', (piece: number) => { asked.push(piece) })
+  internals.trustFromStart(wire)
+  internals.select(leech.torrent, [[0, 9]], [])
+  await leech.release()
+  await until('the first requests are there', () => asked.length > 0)
+  t.equal(asked.length, 32, 'WebTorrent goes by it')
+})
+
 t.test('pieces that a peer offers unasked are not fetched', async (t) => {
   const seed = await startSeed(t, film, { utp: false })
   const leech = await startLeech(t, film, { utp: false })
