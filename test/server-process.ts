@@ -1,0 +1,107 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Test } from 'tap'
+
+/**
+ * The server as people start it: `node index.js`, a process of its own that can be killed.
+ */
+
+const root = join(import.meta.dirname, '..')
+
+/** Neither tracker nor DHT, nobody to ask for metadata, no router. */
+const offline = { TRACKERS: 'none', DHT_BOOTSTRAP: 'none', STUN_SERVERS: 'none', TORRENT_METADATA_URLS: 'none', ENABLE_PORT_MAPPING: 'false', TORRENT_PORT: '0' }
+
+export interface ServerProcess {
+  readonly child: ChildProcess
+  readonly pid: number
+  readonly port: number
+  /** `http://127.0.0.1:port`, without a slash. */
+  readonly url: string
+  /** The download directory, when it is the default one. */
+  readonly directory: string
+  /** What it has written to stdout and stderr. */
+  output (): string
+  /** Sends the signal, and resolves with the exit code when the process is gone. */
+  stop (signal: NodeJS.Signals): Promise<number | null>
+}
+
+function launch (cwd: string, env: Record<string, string>): { child: ChildProcess, output: () => string } {
+  const { PATH, HOME } = process.env
+  const child = spawn(process.execPath, [join(root, 'index.js')], { cwd, env: { PATH, HOME, PORT: '0', ...offline, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  child.stdout.on('data', (chunk: Buffer) => { output += chunk.toString() })
+  child.stderr.on('data', (chunk: Buffer) => { output += chunk.toString() })
+  return { child, output: () => output }
+}
+
+/**
+ * Starts it in `cwd` (default: a directory of the test's own); resolves when it says that it listens, rejects with its
+ * output when it ends before. Killed with the test.
+ */
+export async function startServer (t: Test, env: Record<string, string> = {}, cwd = t.testdir()): Promise<ServerProcess> {
+  const { child, output } = launch(cwd, env)
+  const gone = once(child, 'exit')
+  const hasEnded = (): boolean => child.exitCode !== null || child.signalCode !== null
+  const stop = async (signal: NodeJS.Signals): Promise<number | null> => {
+    if (!hasEnded()) child.kill(signal)
+    await gone
+    return child.exitCode
+  }
+  t.teardown(async () => { await stop('SIGKILL') })
+  const lines = createInterface({ input: child.stdout ?? process.stdin })
+  const port = await new Promise<number>((resolve, reject) => {
+    lines.on('line', (line) => {
+      const match = /^Server listening on port (\d+)$/.exec(line)
+      if (match !== null) resolve(Number(match[1]))
+    })
+    child.once('exit', (code, signal) => { reject(new Error(`it ended with ${signal ?? code}: ${output()}`)) })
+  })
+  return { child, pid: child.pid ?? 0, port, url: `http://127.0.0.1:${port}`, directory: join(cwd, 'cache'), output, stop }
+}
+
+/** Runs it to its end. */
+export async function runToEnd (t: Test, env: Record<string, string>, cwd = t.testdir()): Promise<{ code: number | null, output: string }> {
+  const { child, output } = launch(cwd, env)
+  t.teardown(() => { child.kill('SIGKILL') })
+  await once(child, 'close')
+  return { code: child.exitCode, output: output() }
+}
+
+/** The processes whose parent this is. */
+async function childrenOf (pid: number): Promise<number[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number)
+  const found = await Promise.all(pids.map(async (candidate) => {
+    const stat = await readFile(`/proc/${candidate}/stat`, 'utf8').catch(() => '')
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === pid ? [candidate] : []
+  }))
+  return found.flat()
+}
+
+/** Does this process run? One that has ended and was not waited for does not. */
+export async function isAlive (pid: number): Promise<boolean> {
+  return !/^$|\) [ZX] /.test(await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ''))
+}
+
+/** The server's swarm process, as soon as there is one. */
+export async function swarmOf ({ pid }: { readonly pid: number }): Promise<number> {
+  for (let i = 0; i < 100; i++) {
+    const [child] = await childrenOf(pid)
+    if (child !== undefined) return child
+    await wait(50)
+  }
+  throw new Error('no swarm process was started')
+}
+
+/** Resolves with whether the process is gone, after 5 s at the latest. */
+export async function isGone (pid: number): Promise<boolean> {
+  for (let i = 0; i < 100; i++) {
+    if (!await isAlive(pid)) return true
+    await wait(50)
+  }
+  return false
+}
