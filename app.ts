@@ -2,6 +2,7 @@ import Fastify, { LogController } from 'fastify'
 import cache from './plugins/cache.ts'
 import config from './plugins/config.ts'
 import errors from './plugins/errors.ts'
+import lock from './plugins/lock.ts'
 import sourceChain from './plugins/source-chain.ts'
 import storedFiles from './plugins/stored-files.ts'
 import swarm from './plugins/swarm.ts'
@@ -33,6 +34,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
 
   await app.register(config, { config: values })
   await app.register(errors)
+  await app.register(lock)
 
   await app.register(storedFiles)
   await app.register(torrents)

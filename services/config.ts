@@ -60,7 +60,7 @@ const cache = {
   CACHE_ACCOUNTING: Type.Enum(['auto', 'apparent', 'allocated'], { default: 'auto', description: 'How a sparse file is counted. Panels count its apparent size; auto does so there, and counts allocated blocks elsewhere.', ...reserved }),
   CACHE_CLEANUP_INTERVAL: whole(300, 1, 86_400, 'Seconds between two looks at the limit; room is also made whenever it is needed.', reserved),
   CACHE_EVICT_PLACED: flag(false, 'Whether files that you placed may be deleted to make room. false deletes downloads only.', reserved),
-  CACHE_READ_ONLY: flag(false, 'Never write to or delete from the download directory, for media on a read-only disk.', reserved)
+  CACHE_READ_ONLY: flag(false, 'Never write to or delete from the download directory: for media on a read-only disk, or a second server beside the one that writes. Nothing is downloaded then.')
 }
 
 const sources = {

@@ -1,0 +1,15 @@
+import fp from 'fastify-plugin'
+import { DirectoryInUse, lockDirectory } from '../services/cache/directory-lock.ts'
+
+/** Registered before anything that writes: two servers never write to one download directory. Released last, for it was taken first. */
+export default fp(async function lock (fastify) {
+  const { TORRENT_DOWNLOAD_PATH: directory, CACHE_READ_ONLY } = fastify.config
+  if (CACHE_READ_ONLY) return
+  const lock = await lockDirectory(directory).catch((error: unknown) => {
+    if (error instanceof DirectoryInUse) {
+      throw new Error(`${error.message}: stop it, set TORRENT_DOWNLOAD_PATH to another directory, or set CACHE_READ_ONLY=true to serve beside it`, { cause: error })
+    }
+    throw new Error(`TORRENT_DOWNLOAD_PATH ${directory} cannot be written: make it writable for this user, set another, or set CACHE_READ_ONLY=true`, { cause: error })
+  })
+  fastify.addHook('onClose', async () => { await lock.release() })
+}, { name: 'lock', dependencies: ['config'] })
