@@ -56,6 +56,8 @@ export class StoredFiles {
   readonly #directory: string
   readonly #log: Log
   readonly #entries = new Map<string, StoredFile>()
+  /** On their way to their place: in the record already, and counted by nobody yet. */
+  readonly #placing = new Set<StoredFile>()
   #writing: Promise<void> = Promise.resolve()
   #waiting: Promise<void> | null = null
 
@@ -87,20 +89,33 @@ export class StoredFiles {
     if (identity?.lengthBytes !== file.lengthBytes) {
       throw new CodedError('STORE_FAILED', `the stored file is not a regular file of ${file.lengthBytes} bytes`)
     }
-    const { infohash, fileIndex, path, lengthBytes, name } = file
-    const entry: StoredFile = {
-      infohash,
-      fileIndex,
-      path,
-      lengthBytes,
-      inode: String(identity.inode),
-      name,
-      storedAt: new Date().toISOString(),
-      isDefault: file.isDefault === true
-    }
+    const entry = entryOf(file, identity)
     this.#entries.set(keyOf(entry), entry)
     await this.#save()
     return entry
+  }
+
+  /**
+   * Like `add`, for a finished file that still lies elsewhere: `move` renames it from `from` (an absolute path) to its
+   * place. The record names it before the disk does, so that a crash in between loses neither: an entry without its
+   * file is dropped at the next start, and a file that has arrived is known. Throws STORE_FAILED, and what `move` throws.
+   */
+  async place (file: NewStoredFile, from: string, move: () => Promise<void>): Promise<StoredFile> {
+    if (!isInside(file.path)) throw new CodedError('STORE_FAILED', 'a stored file lies in the download directory')
+    const identity = await lookAt(from).catch(() => null)
+    if (identity?.lengthBytes !== file.lengthBytes) {
+      throw new CodedError('STORE_FAILED', `the finished file is not a regular file of ${file.lengthBytes} bytes`)
+    }
+    const entry = entryOf(file, identity)
+    this.#placing.add(entry)
+    try {
+      await this.#save()
+      await move()
+      return await this.add(file)
+    } finally {
+      // When it did not arrive, the next save forgets it, or the next start.
+      this.#placing.delete(entry)
+    }
   }
 
   /** Forgets all files of the torrent, and leaves them where they are. Throws STORE_FAILED when that cannot be written. */
@@ -151,14 +166,8 @@ export class StoredFiles {
   }
 
   /** The regular file at this place, null when there is none. A link is none. */
-  async #look (path: string): Promise<FileIdentity | null> {
-    try {
-      const stats = await lstat(join(this.#directory, path), { bigint: true })
-      return stats.isFile() ? identityOf(stats) : null
-    } catch (error) {
-      if (hasCode(error, 'ENOENT', 'ENOTDIR')) return null
-      throw error
-    }
+  #look (path: string): Promise<FileIdentity | null> {
+    return lookAt(join(this.#directory, path))
   }
 
   #drop (entry: StoredFile): void {
@@ -223,7 +232,7 @@ export class StoredFiles {
   }
 
   async #write (): Promise<void> {
-    const text = JSON.stringify({ version: formatVersion, files: this.list() }, null, 2)
+    const text = JSON.stringify({ version: formatVersion, files: [...this.list(), ...this.#placing] }, null, 2)
     try {
       await writeFileAtomically(this.#path, text)
     } catch (error) {
@@ -234,6 +243,20 @@ export class StoredFiles {
 
 function keyOf ({ infohash, fileIndex }: Pick<StoredFile, 'infohash' | 'fileIndex'>): string {
   return `${infohash}/${fileIndex}`
+}
+
+function entryOf ({ infohash, fileIndex, path, lengthBytes, name, isDefault }: NewStoredFile, { inode }: FileIdentity): StoredFile {
+  return { infohash, fileIndex, path, lengthBytes, inode: String(inode), name, storedAt: new Date().toISOString(), isDefault: isDefault === true }
+}
+
+async function lookAt (path: string): Promise<FileIdentity | null> {
+  try {
+    const stats = await lstat(path, { bigint: true })
+    return stats.isFile() ? identityOf(stats) : null
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return null
+    throw error
+  }
 }
 
 function parseRecord (text: string): { entries: StoredFile[], rejected: number } {

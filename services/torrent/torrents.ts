@@ -176,8 +176,7 @@ export class Torrents {
       openStore: async (metadata) => {
         await before
         await this.#keepMetadata(metadata)
-        const stored = this.#options.stored.list().filter((entry) => entry.infohash === infohash)
-        const promoted = new Map(stored.map(({ fileIndex, path }) => [fileIndex, join(this.#options.directory, path)]))
+        const promoted = await this.#promotedOf(infohash)
         const store = await PieceStore.open({ metadata, directory: this.#partialDirectory(infohash), promoted, log: this.#options.log })
         store.on('finished', (fileIndex) => {
           this.#promote(store, metadata, fileIndex).catch((error: unknown) => {
@@ -189,6 +188,16 @@ export class Torrents {
     })
   }
 
+  /** The stored files of a torrent that are what the record says of them: their pieces need not be checked again. */
+  async #promotedOf (infohash: string): Promise<Map<number, string>> {
+    const { directory, stored } = this.#options
+    const promoted = new Map<number, string>()
+    for (const entry of stored.list()) {
+      if (entry.infohash === infohash && await stored.check(entry) !== null) promoted.set(entry.fileIndex, join(directory, entry.path))
+    }
+    return promoted
+  }
+
   /** Moves a finished file to its name in the download directory and records it. A name that is taken is never replaced. */
   async #promote (store: PieceStore, metadata: Metadata, fileIndex: number): Promise<void> {
     const { directory, stored, log } = this.#options
@@ -197,8 +206,10 @@ export class Torrents {
     log.info({ infohash: metadata.infohash }, '[Hybrid] Step 5: Adding to cache...')
     const name = storedFileName(metadata.infohash, file, metadata)
     const path = await this.#freeName(name)
-    await store.promote(fileIndex, join(directory, path))
-    await stored.add({ infohash: metadata.infohash, fileIndex, path, lengthBytes: file.lengthBytes, name: file.name, isDefault: selectFile(metadata, null).index === fileIndex })
+    const from = store.layout.files.find(([index]) => index === fileIndex)?.[1]
+    if (from === undefined) throw new CodedError('STORE_FAILED', `file ${fileIndex} is finished and has no place`)
+    const move = () => store.promote(fileIndex, join(directory, path))
+    await stored.place({ infohash: metadata.infohash, fileIndex, path, lengthBytes: file.lengthBytes, name: file.name, isDefault: selectFile(metadata, null).index === fileIndex }, from, move)
     log.info({ infohash: metadata.infohash, path }, `stored ${file.name} (${formatBytes(file.lengthBytes)})`)
   }
 

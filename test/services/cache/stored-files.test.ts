@@ -71,6 +71,44 @@ t.test('what is removed is forgotten, and its files stay', async t => {
   t.same((await readdir(directory)).sort(), ['.self-streme', movie.path, subtitles.path, 'other.mkv'].sort())
 })
 
+t.test('a file that is moved to its place is known there, whenever the process ends', async t => {
+  const directory = t.testdir()
+  const from = join(directory, '.self-streme', '1.part')
+  const to = join(directory, movie.path)
+  await place(directory, join('.self-streme', '1.part'), movie.lengthBytes)
+  const first = await StoredFiles.open({ directory, log: silent })
+  const moving = Promise.withResolvers<void>()
+  const entry = first.place(movie, from, async () => {
+    t.same([first.list(), await first.find(infohash, 1)], [[], null], 'it counts for nobody on its way')
+    await writeFile(`${recordIn(directory)}.then`, await readFile(recordIn(directory)))
+    const before = await StoredFiles.open({ directory, log: silent })
+    t.same(before.list(), [], 'a process that ended before the move: not there')
+    await before.close()
+    await rename(from, to)
+    await rename(`${recordIn(directory)}.then`, recordIn(directory))
+    t.match(await (await StoredFiles.open({ directory, log: silent })).find(infohash, 1), movie, 'one that ended after it: known')
+    moving.resolve()
+  })
+  await moving.promise
+  t.match(await entry, movie)
+  t.match(await first.find(infohash, null), movie)
+  await first.close()
+})
+
+t.test('a file that could not be moved is not recorded', async t => {
+  const directory = t.testdir()
+  await place(directory, 'elsewhere', movie.lengthBytes)
+  const stored = await StoredFiles.open({ directory, log: silent })
+  await t.rejects(stored.place(movie, join(directory, 'elsewhere'), async () => { throw new Error('no') }), { message: 'no' })
+  await t.rejects(stored.place(movie, join(directory, 'gone'), async () => { t.fail('nothing to move') }), { code: 'STORE_FAILED' })
+  await t.rejects(stored.place({ ...movie, path: '../out' }, join(directory, 'elsewhere'), async () => { t.fail('out of the directory') }), { code: 'STORE_FAILED' })
+  t.same(stored.list(), [])
+  await place(directory, subtitles.path, subtitles.lengthBytes)
+  await stored.add(subtitles)
+  t.match(JSON.parse(await readFile(recordIn(directory), 'utf8')).files, [subtitles])
+  t.equal(JSON.parse(await readFile(recordIn(directory), 'utf8')).files.length, 1)
+})
+
 const losses: Array<[what: string, lose: (path: string) => Promise<void>]> = [
   ['deleted', unlink],
   ['cut short', async path => { await truncate(path, 4999) }],
