@@ -208,8 +208,8 @@ function missing (debianPackage: string): Error {
  * Runs a test that needs programs of other makes: where one is missing the test fails with a line that names the Debian
  * package, or is skipped with SELF_STREME_SKIP_MISSING=1.
  */
-export function testWith (t: Test, name: string, body: (t: Test) => Promise<void>): void {
-  t.test(name, { timeout: 110_000 }, async (t) => {
+export function testWith (t: Test, name: string, body: (t: Test) => Promise<void>, timeoutMs = 110_000): void {
+  t.test(name, { timeout: timeoutMs }, async (t) => {
     try {
       await body(t)
     } catch (error) {
