@@ -2,8 +2,7 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { pause } from '../deadline.ts'
-import { HostedTorrent } from './hosted-torrent.ts'
-import type { TorrentReply } from './hosted-torrent.ts'
+import type { HostedTorrent, TorrentReply } from './hosted-torrent.ts'
 import { dhtNodes, dialTcpBesideUtp } from './internals.ts'
 import { isHostRequest } from './messages.ts'
 import type { HostOptions, HostReply, HostRequest } from './messages.ts'
@@ -24,7 +23,10 @@ const windowBytes = 64 * 1024 * 1024
 const farewellMs = 2_000
 
 const torrents = new Map<number, HostedTorrent>()
+/** Farewells that are under way. */
+const leaving = new Set<Promise<void>>()
 let client: WebTorrent | null = null
+let Hosted: typeof HostedTorrent | null = null
 let trackerOptions: { rtcConfig: object, wrtc?: false } = { rtcConfig: {} }
 let options: HostOptions | null = null
 let isStopping = false
@@ -51,7 +53,9 @@ async function start (given: HostOptions): Promise<void> {
   options = given
   let Client: typeof WebTorrent
   try {
+    // Not imported above: a machine where they cannot be loaded is one without P2P, not one where processes die.
     Client = (await import('webtorrent')).default
+    Hosted = (await import('./hosted-torrent.ts')).HostedTorrent
   } catch (error) {
     tell({ type: 'unavailable', reason: `WebTorrent cannot be loaded: ${messageOf(error)}` })
     return
@@ -153,10 +157,10 @@ function windowShare (): number {
 }
 
 function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, { type: 'join' }>): void {
-  if (client === null || options === null) return
+  if (client === null || options === null || Hosted === null) return
   const tellOf = (reply: TorrentReply): void => { tell({ ...reply, id }) }
   try {
-    torrents.set(id, new HostedTorrent(client, {
+    torrents.set(id, new Hosted(client, {
       infohash,
       torrent,
       trackers: [...new Set([...trackers, ...options.trackers])],
@@ -172,10 +176,12 @@ function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, 
 
 function leave (id: number): void {
   const torrent = torrents.get(id)
+  if (torrent === undefined) return
   torrents.delete(id)
-  torrent?.leave().catch((error: unknown) => {
+  const farewell = torrent.leave().catch((error: unknown) => {
     tell({ type: 'log', level: 'debug', fields: { err: messageOf(error) }, message: 'a torrent left the swarm untidily' })
-  })
+  }).finally(() => { leaving.delete(farewell) })
+  leaving.add(farewell)
 }
 
 /** Says goodbye to trackers and gateways, for as long as that may take, and ends the process. */
@@ -183,10 +189,11 @@ async function stop (): Promise<void> {
   if (isStopping) return
   isStopping = true
   const farewell = async (): Promise<void> => {
-    await Promise.allSettled([...torrents.values()].map(async (torrent) => { await torrent.leave() }))
-    const leaving = client
+    for (const id of [...torrents.keys()]) leave(id)
+    await Promise.all(leaving)
+    const ending = client
     // Takes back the port mapping too.
-    if (leaving !== null && !leaving.destroyed) await new Promise<void>(resolve => { leaving.destroy(() => { resolve() }) })
+    if (ending !== null && !ending.destroyed) await new Promise<void>(resolve => { ending.destroy(() => { resolve() }) })
   }
   await Promise.race([farewell(), pause(farewellMs, new AbortController().signal)])
   process.exit(0)

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
+import { cp, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -9,7 +10,7 @@ import { urgencies } from '../../../services/pieces/demand.ts'
 import type { HostTuning } from '../../../services/swarm/host-process.ts'
 import type { HostReply } from '../../../services/swarm/messages.ts'
 import type { Swarm, SwarmTorrent } from '../../../services/swarm/swarm.ts'
-import { makeTorrent, testBytes, until } from '../../testnet.ts'
+import { makeTorrent, temporaryDirectory, testBytes, until } from '../../testnet.ts'
 import { gone, isAlive, makeSwarm, openStore, recordingLog, startSwarm } from './swarm-setup.ts'
 
 const fakeHost = fileURLToPath(new URL('./fake-host.ts', import.meta.url))
@@ -263,6 +264,18 @@ t.test('the real process: listens, and ends with close()', async (t) => {
   await swarm.close()
   t.notOk(isAlive(pid ?? 0))
   t.ok(performance.now() - startedAt < 3_000, 'in time')
+})
+
+t.test('the real process without its packages -> unavailable, and the reason names what is missing', async (t) => {
+  const directory = await temporaryDirectory(t)
+  await cp(fileURLToPath(new URL('../../../services', import.meta.url)), join(directory, 'services'), { recursive: true })
+  await writeFile(join(directory, 'package.json'), '{ "type": "module" }')
+  // Empty, so that none is found further up.
+  await mkdir(join(directory, 'node_modules/webtorrent'), { recursive: true })
+  const swarm = makeSwarm(t, {}, { hostPath: join(directory, 'services/swarm/host.ts') })
+  swarm.start()
+  await t.rejects(swarm.ready(AbortSignal.timeout(20_000)), { code: 'P2P_UNAVAILABLE', message: /^WebTorrent cannot be loaded: .*webtorrent/ })
+  await until('the process has ended', () => swarm.pid === null)
 })
 
 t.test('its port is taken -> it listens on another and says so', async (t) => {
