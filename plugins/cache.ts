@@ -10,11 +10,14 @@ declare module 'fastify' {
 
 export default fp(async function cache (fastify) {
   const { TORRENT_DOWNLOAD_PATH, MEDIA_PATHS, CACHE_ONLY_MODE } = fastify.config
-  fastify.decorate('cache', new CacheIndex({
+  const index = new CacheIndex({
     directory: TORRENT_DOWNLOAD_PATH,
     mediaPaths: MEDIA_PATHS,
     stored: fastify.stored,
     isCacheOnly: CACHE_ONLY_MODE,
     log: fastify.log
-  }))
+  })
+  index.start()
+  fastify.decorate('cache', index)
+  fastify.addHook('onClose', () => { index.close() })
 }, { name: 'cache', dependencies: ['config', 'stored-files'] })

@@ -9,7 +9,9 @@ import { mtimeMsOf, openDiskFile } from './disk-file.ts'
 import type { FileIdentity } from './disk-file.ts'
 import { PlacedFiles } from './placed-files.ts'
 import type { PlacedFile } from './placed-files.ts'
+import type { PlacedIndexCounters } from './placed-index.ts'
 import type { FoundStoredFile, StoredFile, StoredFiles } from './stored-files.ts'
+import type { WatchFolder } from './watch-folder.ts'
 
 export interface CacheIndexOptions {
   /** The download directory. */
@@ -20,6 +22,10 @@ export interface CacheIndexOptions {
   /** Nothing but the cache can answer: one single match is good enough for any `fileIndex`. */
   readonly isCacheOnly: boolean
   readonly log: Log
+  /** How changes in the directories are noticed; null: by looking only. */
+  readonly watch?: WatchFolder | null
+  /** How often the directories are looked at without a reason. */
+  readonly rescanIntervalMs?: number
 }
 
 /** A file on disk that answers for a torrent, as it was when it was found. */
@@ -45,18 +51,32 @@ const anyInfohash = /(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])/i
 /** Waits are short and bounded: a caller without a signal of its own may wait them out. */
 const never = new AbortController().signal
 
-/** Which file on disk is meant by an infohash and a file index. Asks the disk each time, so files may come and go. */
+/** Which file on disk is meant by an infohash and a file index. Files may come and go: none is answered unseen. */
 export class CacheIndex {
   readonly #directory: string
   readonly #stored: StoredFiles
   readonly #placedFiles: PlacedFiles
   readonly #isCacheOnly: boolean
 
-  constructor ({ directory, mediaPaths, stored, isCacheOnly, log }: CacheIndexOptions) {
+  constructor ({ directory, mediaPaths, stored, isCacheOnly, log, watch, rescanIntervalMs }: CacheIndexOptions) {
     this.#directory = resolve(directory)
     this.#stored = stored
-    this.#placedFiles = new PlacedFiles({ directory, mediaPaths, log })
+    this.#placedFiles = new PlacedFiles({ directory, mediaPaths, log, watch, rescanIntervalMs })
     this.#isCacheOnly = isCacheOnly
+  }
+
+  /** Begins to read the directories in the background, and to notice changes before somebody asks, until `close`. */
+  start (): void {
+    this.#placedFiles.start()
+  }
+
+  close (): void {
+    this.#placedFiles.close()
+  }
+
+  /** What is remembered of placed files, for tests and for /metrics. */
+  get counters (): PlacedIndexCounters {
+    return this.#placedFiles.counters
   }
 
   /**
@@ -68,10 +88,12 @@ export class CacheIndex {
     const wanted = metadata === null ? null : selectFile(metadata, fileIndex)
     const stored = await this.#stored.find(infohash, wanted?.index ?? fileIndex)
     if (stored !== null) return this.#fromStored(stored, metadata)
-    const placed = await this.#placed(infohash, signal)
-    const found = metadata !== null && wanted !== null
-      ? choose(placed, infohash, metadata, wanted, fileIndex === null)
-      : this.#guess(placed, infohash, fileIndex)
+    const found = await this.#placedFiles.find(infohash, async files => {
+      const placed = (await this.#withoutStored(files)).sort((a, b) => b.identity.lengthBytes - a.identity.lengthBytes)
+      return metadata !== null && wanted !== null
+        ? choose(placed, infohash, metadata, wanted, fileIndex === null)
+        : this.#guess(placed, infohash, fileIndex)
+    }, signal)
     return found === null ? null : fromPlaced(found.file, infohash, found.fileIndex, metadata)
   }
 
@@ -104,18 +126,11 @@ export class CacheIndex {
   async list (signal: AbortSignal = never): Promise<CachedFile[]> {
     const entries = await Promise.all(this.#stored.list().map(async (entry) => await this.#stored.check(entry)))
     const stored = entries.filter(entry => entry !== null).map(entry => this.#fromStored(entry, null))
-    const placed = await this.#withoutStored(await this.#placedFiles.find((name, folder) => infohashIn(name, folder) !== null, signal))
+    const placed = await this.#withoutStored(await this.#placedFiles.list(signal))
     return [...stored, ...placed.flatMap(file => {
       const infohash = infohashIn(file.name, file.folder)
       return infohash === null ? [] : [fromPlaced(file, infohash, null, null)]
     })]
-  }
-
-  /** The placed files that are named by this infohash, largest first. */
-  async #placed (infohash: string, signal: AbortSignal): Promise<PlacedFile[]> {
-    const isNamedSo = (name: string | null): boolean => name?.toLowerCase().includes(infohash) === true
-    const files = await this.#placedFiles.find((name, folder) => isNamedSo(name) || isNamedSo(folder), signal)
-    return (await this.#withoutStored(files)).sort((a, b) => b.identity.lengthBytes - a.identity.lengthBytes)
   }
 
   /** A stored file carries an infohash in its name too, or even two (a torrent chooses its names): only its record counts. */
