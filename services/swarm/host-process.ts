@@ -11,7 +11,10 @@ export interface HostTuning {
   readonly hostPath: string
   /** The process is asked for a sign of life this often, … */
   readonly heartbeatMs: number
-  /** … and killed when it has left so many unanswered. Counted, not timed: a machine that slept must not kill it. */
+  /**
+   * … and killed when it has left so many unanswered, three times as many before its first word. Counted, not timed: a
+   * machine that slept must not kill it.
+   */
   readonly missedBeats: number
   /** The wait before a restart: doubles from the first to the last, … */
   readonly firstRestartMs: number
@@ -45,6 +48,7 @@ export class HostProcess extends EventEmitter<{ up: [], down: [reason: string], 
   #restart: NodeJS.Timeout | null = null
   #restartMs: number
   #unanswered = 0
+  #hasSpoken = false
   #isOver = false
   #lastWords = ''
 
@@ -67,6 +71,7 @@ export class HostProcess extends EventEmitter<{ up: [], down: [reason: string], 
     if (this.#child !== null || this.#isOver) return
     this.#lastWords = ''
     this.#unanswered = 0
+    this.#hasSpoken = false
     const startedAt = performance.now()
     let child: ChildProcess
     try {
@@ -124,13 +129,15 @@ export class HostProcess extends EventEmitter<{ up: [], down: [reason: string], 
   }
 
   #onReply (reply: HostReply): void {
+    this.#hasSpoken = true
     if (reply.type === 'pong') this.#unanswered = 0
     else if (reply.type === 'crash') this.#lastWords = reply.reason
     else this.emit('reply', reply)
   }
 
   #beat (): void {
-    if (this.#unanswered >= this.#tuning.missedBeats) {
+    // Loading takes its time on a small machine.
+    if (this.#unanswered >= this.#tuning.missedBeats * (this.#hasSpoken ? 1 : 3)) {
       this.#lastWords = 'it did not answer'
       this.#child?.kill('SIGKILL')
       return

@@ -9,8 +9,8 @@ import { parseMetadata } from '../torrent/metadata.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { Shelf } from './chunk-store.ts'
 import {
-  announceAgain, cancelUnwanted, dropHeld, growPipeline, heldBytes, holdMetadata, ignoreAllowedFast, keepIncomingPeers, markDropped, markFilled, onInfo, peerCounts,
-  select, tameLocalDiscovery, trustFromStart
+  announceAgain, cancelUnwanted, dropHeld, growPipeline, heldBytes, holdMetadata, ignoreAllowedFast, keepIncomingPeers,
+  markDropped, markFilled, onInfo, peerCounts, select, tameLocalDiscovery, trustFromStart
 } from './internals.ts'
 import type { HostReply, HostStats, WantedRange } from './messages.ts'
 import { chooseWindow } from './window.ts'

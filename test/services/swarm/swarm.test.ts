@@ -14,7 +14,7 @@ import { makeTorrent, temporaryDirectory, testBytes, until } from '../../testnet
 import { gone, isAlive, makeSwarm, openStore, recordingLog, startSwarm } from './swarm-setup.ts'
 
 const fakeHost = fileURLToPath(new URL('./fake-host.ts', import.meta.url))
-const quick: Partial<HostTuning> = { hostPath: fakeHost, firstRestartMs: 10, lastRestartMs: 40, heartbeatMs: 50 }
+const quick: Partial<HostTuning> = { hostPath: fakeHost, firstRestartMs: 10, lastRestartMs: 40 }
 const film = await makeTorrent({ 'film.mkv': testBytes(100_000, 'film') })
 
 interface Heard { readonly type: string, readonly [key: string]: unknown }
@@ -121,7 +121,7 @@ t.test('killed -> it starts again and gets all torrents, with what is verified b
 })
 
 t.test('hangs -> it is killed and started again', async (t) => {
-  const { swarm } = await readySwarm(t, `hang ${join(t.testdir(), 'hung')}`)
+  const { swarm } = await readySwarm(t, `hang ${join(t.testdir(), 'hung')}`, { heartbeatMs: 200 })
   const { pid } = swarm
   if (pid === null) throw new Error('no process')
   await until('it is gone', () => swarm.pid !== pid)
