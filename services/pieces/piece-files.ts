@@ -68,6 +68,12 @@ export class PieceFiles {
     return this.#touchesUnwanted(this.#geometry.spansOf(piece), this.#paths)
   }
 
+  /** Does the piece touch no wanted file, so that it lives in an edge file only? Such pieces are kept for a while, not for good. */
+  isLoose (piece: PieceIndex): boolean {
+    const spans = this.#geometry.spansOf(piece)
+    return this.#touchesUnwanted(spans, this.#paths) && !touchesWanted(spans, this.#paths)
+  }
+
   /**
    * Writes a whole piece: into its wanted files, and into an edge file when it touches an unwanted one. Never creates
    * a data file; a missing one means that the layout is stale, and is thrown as STORE_FAILED like every failure.
@@ -84,7 +90,7 @@ export class PieceFiles {
       for (const span of spans) {
         if (paths.has(span.fileIndex)) await this.writeSpan(span, bytes)
       }
-      if (this.#touchesUnwanted(spans, paths)) await this.#writeEdge(edgePath(layout, piece), bytes)
+      if (this.#touchesUnwanted(spans, paths)) await this.#writeEdge(edgePath(layout, piece), bytes, { isLoose: !touchesWanted(spans, paths) })
     } catch (error) {
       throw asCoded(error, 'STORE_FAILED')
     }
@@ -145,7 +151,7 @@ export class PieceFiles {
   /** Counts a piece that another process wrote into the same files as written, so that the next sync() covers it. */
   noteWritten (piece: PieceIndex): void {
     for (const { fileIndex } of this.#geometry.spansOf(piece)) if (this.#paths.has(fileIndex)) this.#dirtyFiles.add(fileIndex)
-    if (this.isEdge(piece)) this.#hasDirtyEdges = true
+    if (this.isEdge(piece) && !this.isLoose(piece)) this.#hasDirtyEdges = true
   }
 
   /**
@@ -219,26 +225,39 @@ export class PieceFiles {
     }
   }
 
-  /** An edge file is there whole or not at all, also after a crash: it is read without looking at the bitmap's age. */
-  async #writeEdge (path: string, bytes: Uint8Array): Promise<void> {
+  /**
+   * An edge file is there whole or not at all, also after a crash: it is read without looking at the bitmap's age. That
+   * of a loose piece outlives no crash, so nothing waits for the disk.
+   */
+  async #writeEdge (path: string, bytes: Uint8Array, { isLoose }: { isLoose: boolean }): Promise<void> {
     const temporary = `${path}.${randomUUID()}.tmp`
     try {
       await this.#pool.once(temporary, 'wx', async handle => {
         await writeFully(handle, bytes, 0)
-        await handle.datasync()
+        if (!isLoose) await handle.datasync()
       })
       await rename(temporary, path)
     } catch (error) {
       await rm(temporary, { force: true })
       throw error
     }
-    this.#hasDirtyEdges = true
+    if (!isLoose) this.#hasDirtyEdges = true
   }
+}
+
+function touchesWanted (spans: readonly FileSpan[], paths: ReadonlyMap<number, string>): boolean {
+  return spans.some(({ fileIndex }) => paths.has(fileIndex))
 }
 
 /** Is this the system's ENOENT? */
 export function isMissing (error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT'
+}
+
+/** Is it for lack of space (ENOSPC, EDQUOT) that this failed, whatever the error was wrapped in? */
+export function isNoSpace (error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  return ('code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')) || isNoSpace(error.cause)
 }
 
 /** Brings the names in a directory to the disk: a rename is only safe from a crash after this. */

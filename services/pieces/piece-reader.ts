@@ -5,6 +5,7 @@ import type { ByteRange, PieceIndex } from './geometry.ts'
 import type { PieceStore } from './piece-store.ts'
 import { ReaderDemand } from './reader-demand.ts'
 import { StallWatch } from './stall-watch.ts'
+import type { Seat } from './windows.ts'
 
 const chunkBytes = 1 << 20
 
@@ -22,14 +23,21 @@ export interface ReadOptions {
  * 1 MiB. Waits for each piece that is missing; no clock runs while the consumer takes its time.
  *
  * Throws STALLED when the piece it waits for does not come (see StallWatch), the signal's reason as soon as it aborts,
- * STORE_CLOSED, STORE_FAILED, FILE_INDEX; RangeError for a range that is not inside the file.
+ * STORE_CLOSED, STORE_FAILED, FILE_INDEX; NO_ROOM for a file that does not fit the disk when there is no room for a window
+ * either; RangeError for a range that is not inside the file.
  */
 export async function * readPieces (store: PieceStore, fileIndex: number, range: ByteRange, { want, signal, progress, stallTimeoutMs = 4000 }: ReadOptions): AsyncGenerator<Buffer, void, undefined> {
   const { geometry } = store
   const stop = new AbortController()
   // Also while the consumer sits on a chunk, and may never ask for the next one.
-  const onAbort = () => {
+  let seat: Seat | null = null
+  const leave = () => {
     want.release()
+    seat?.release()
+    seat = null
+  }
+  const onAbort = () => {
+    leave()
     stop.abort(signal.reason)
   }
   signal.addEventListener('abort', onAbort, { once: true })
@@ -41,28 +49,34 @@ export async function * readPieces (store: PieceStore, fileIndex: number, range:
     }
     await abortable(store.want(fileIndex), signal)
     const demand = new ReaderDemand(geometry, file, geometry.toTorrent(fileIndex, range), want)
+    const taken = await store.sit(fileIndex, file.start + range.start, signal)
+    seat = taken
+    taken.onLeave = (leave) => { demand.limitTo(leave) }
     let position = range.start
     while (position <= range.end) {
-      signal.throwIfAborted()
-      demand.moveTo(file.start + position)
-      const available = store.contiguousBytesFrom(fileIndex, position, Math.min(chunkBytes, range.end - position + 1))
+      const leave = await abortable(taken.moveTo(file.start + position), signal)
+      demand.moveTo(file.start + position, leave)
+      // Pieces beyond the window belong to other readers, who may let them go at any time.
+      const end = typeof leave === 'object' ? Math.min(range.end, geometry.offsetOf(leave.last) + geometry.lengthOf(leave.last) - 1 - file.start) : range.end
+      const available = store.contiguousBytesFrom(fileIndex, position, Math.min(chunkBytes, end - position + 1))
       if (available === 0) {
         await arrival(store, geometry.pieceAt(file.start + position), stop, progress, stallTimeoutMs)
         continue
       }
       const chunk = await abortable(store.readFile(fileIndex, position, available), signal)
       position += chunk.length
+      taken.rest()
       yield chunk
     }
   } finally {
     signal.removeEventListener('abort', onAbort)
-    want.release()
+    leave()
   }
 }
 
 /** Waits for the piece, and aborts `stop` with STALLED when it waits in vain. */
 async function arrival (store: PieceStore, piece: PieceIndex, stop: AbortController, progress: () => number, stallTimeoutMs: number): Promise<void> {
-  const read = () => ({ now: performance.now(), receivedBytes: progress(), verifiedCount: store.verifiedCount })
+  const read = () => ({ now: performance.now(), receivedBytes: progress(), verifiedCount: store.arrivedCount })
   const watch = new StallWatch({ pieceBytes: store.geometry.lengthOf(piece), stallTimeoutMs }, read())
   const timer = setInterval(() => {
     const stall = watch.check(read())

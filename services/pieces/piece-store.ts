@@ -10,14 +10,23 @@ import type { Metadata, TorrentFile } from '../torrent/metadata.ts'
 import { Completion } from './completion.ts'
 import { Geometry } from './geometry.ts'
 import type { PieceIndex } from './geometry.ts'
-import { PieceFiles, edgePath, isMissing, syncDirectory, writeFully } from './piece-files.ts'
+import { PieceFiles, edgePath, isMissing, isNoSpace, syncDirectory, writeFully } from './piece-files.ts'
 import type { Layout } from './piece-files.ts'
 import { PieceWaiters } from './piece-waiters.ts'
 import { completionPath, findFiles, matchWithDisk, partPath } from './recovery.ts'
+import { unlimitedRoom } from './room.ts'
+import type { Room } from './room.ts'
+import { Windows } from './windows.ts'
+import type { Seat } from './windows.ts'
 
 const saveIntervalMs = 1000
 const retryIntervalMs = 5000
 const hashSliceBytes = 1 << 20
+/** Of pieces in memory, while the disk takes none: so much, or two pieces if that is more. */
+const memoryBytes = 8 << 20
+/** How long a full disk is left alone; doubled where it is full again soon after. */
+const diskRetryMs = { first: 5_000, longest: 60_000 }
+const makeRoomTries = 3
 
 /** Counts over all stores of the process: a layout is newer than those of a store that was closed before, too. */
 let lastVersion = 0
@@ -28,7 +37,11 @@ export interface PieceStoreOptions {
   readonly directory: string
   /** Files of this torrent that were promoted before, and where they are. Their records vouch for their bytes. */
   readonly promoted?: ReadonlyMap<number, string>
+  /** What the store may take of the disk; by default, all. */
+  readonly room?: Room
   readonly log?: Log
+  /** How long a window outlives its reader. */
+  readonly lingerMs?: number
 }
 
 /**
@@ -58,6 +71,22 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   readonly #finishing = new Set<number>()
   /** Those that 'finished' was said of, and those that came promoted. */
   readonly #finished = new Set<number>()
+  readonly #room: Room
+  /** The wanted files whose length the room was asked for. */
+  readonly #taken = new Set<number>()
+  /** Files that were asked for and do not fit the disk: they are there in windows around their readers. */
+  readonly #windowed = new Set<number>()
+  readonly #windows: Windows
+  /** Verified, but not for good: loose pieces, and those in memory. They have no bit on disk. */
+  readonly #passing = new Set<PieceIndex>()
+  /** Pieces that the disk had no room for. */
+  readonly #memory = new Map<PieceIndex, Buffer>()
+  /** Edge files that are being removed; 'dropped' is said when they are gone. */
+  readonly #leaving = new Map<PieceIndex, Promise<void>>()
+  #isDiskFull = false
+  #diskRetryAt = 0
+  #diskRetryMs = diskRetryMs.first
+  #arrivedCount = 0
   /** What changes the layout, or depends on its staying as it is, goes one after the other. */
   #turn: Promise<unknown> = Promise.resolve()
   #saving: Promise<void> = Promise.resolve()
@@ -65,7 +94,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   #saveTimer: NodeJS.Timeout | null = null
   #closing: Promise<void> | null = null
 
-  private constructor (metadata: Metadata, geometry: Geometry, directory: string, completion: Completion, files: PieceFiles, log: Log) {
+  private constructor ({ metadata, directory, room = unlimitedRoom, log = silent, lingerMs }: PieceStoreOptions, geometry: Geometry, completion: Completion, files: PieceFiles) {
     super()
     // One listener for each filler and each stream of events of a client.
     this.setMaxListeners(0)
@@ -75,6 +104,16 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     this.#completion = completion
     this.#files = files
     this.#log = log
+    this.#room = room
+    this.#windows = new Windows({
+      geometry,
+      infohash: metadata.infohash,
+      room,
+      memoryBytes: this.#memoryLimit,
+      isDiskFull: () => this.#isDiskFull,
+      letGo: (pieces) => this.#letGo(pieces),
+      ...(lingerMs === undefined ? {} : { lingerMs })
+    })
     this.#verifiedBytes = new Float64Array(metadata.files.length)
     for (const [fileIndex] of files.layout.files) this.#wantedSince.set(fileIndex, files.layout.version)
     for (const piece of verifiedPieces(completion, geometry)) this.#count(piece, 1)
@@ -84,7 +123,8 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
    * Opens the torrent's store, or makes an empty one. Bits are believed only where their bytes can be: a piece with a
    * data file that is missing or of another length is not verified any more. Throws STORE_FAILED.
    */
-  static async open ({ metadata, directory, promoted = new Map(), log = silent }: PieceStoreOptions): Promise<PieceStore> {
+  static async open (options: PieceStoreOptions): Promise<PieceStore> {
+    const { metadata, directory, promoted = new Map() } = options
     const geometry = new Geometry(metadata)
     const edgeDirectory = join(directory, 'edges')
     try {
@@ -99,8 +139,12 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
       await matchWithDisk(completion, geometry, pieceFiles, fileIndex => isPromoted(fileIndex) || isPadding(fileIndex))
       // On the disk before a new file appears in the place of a lost one: else its holes would be believed after a crash.
       if (!completion.bitfield().every((byte, index) => byte === claimed[index])) await completion.save(completionPath(directory))
-      const store = new PieceStore(metadata, geometry, directory, completion, pieceFiles, log)
-      for (const fileIndex of files.keys()) if (isPromoted(fileIndex)) store.#finished.add(fileIndex)
+      const store = new PieceStore(options, geometry, completion, pieceFiles)
+      for (const fileIndex of files.keys()) {
+        if (!isPromoted(fileIndex)) continue
+        store.#finished.add(fileIndex)
+        store.#taken.add(fileIndex)
+      }
       return store
     } catch (error) {
       throw asCoded(error, 'STORE_FAILED')
@@ -111,14 +155,29 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     return this.#files.layout
   }
 
-  /** How many pieces are verified; it grows with each 'verified'. */
+  /** How many pieces are verified. */
   get verifiedCount (): number {
     return this.#completion.count
   }
 
+  /** How often 'verified' was said, for those who measure progress: unlike verifiedCount it only grows. */
+  get arrivedCount (): number {
+    return this.#arrivedCount
+  }
+
+  /** Does the disk take no more, so that pieces are kept in memory for a moment? */
+  get isDiskFull (): boolean {
+    return this.#isDiskFull
+  }
+
+  /** Was the file asked for, and does not fit the disk? Then it is there in windows around its readers only, and never finished. */
+  isWindowed (fileIndex: number): boolean {
+    return this.#windowed.has(fileIndex)
+  }
+
   /** What is held right now, for tests and for /metrics. */
-  counters (): { waiters: number, openFiles: number, dirtyPieces: number } {
-    return { waiters: this.#waiters.size, openFiles: this.#files.openFiles, dirtyPieces: this.#dirty.size }
+  counters (): { waiters: number, openFiles: number, dirtyPieces: number, seats: number, piecesInMemory: number } {
+    return { waiters: this.#waiters.size, openFiles: this.#files.openFiles, dirtyPieces: this.#dirty.size, seats: this.#windows.size, piecesInMemory: this.#memory.size }
   }
 
   has (piece: PieceIndex): boolean {
@@ -137,7 +196,8 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   /** Is the file wanted, and each of its bytes verified? */
   isFinished (fileIndex: number): boolean {
-    return this.#wantedSince.has(fileIndex) && this.#verifiedBytes[fileIndex] === this.metadata.files[fileIndex]?.lengthBytes
+    return this.#wantedSince.has(fileIndex) && this.#verifiedBytes[fileIndex] === this.metadata.files[fileIndex]?.lengthBytes &&
+      ![...this.#memory.keys()].some(piece => this.#touches(piece, fileIndex))
   }
 
   /** How many bytes from `offset` of the file on lie in verified pieces without a gap; not counted beyond `limit`. */
@@ -155,44 +215,79 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     return Math.min(position, end) - start
   }
 
-  /** Bytes of a wanted file. The caller has made sure that their pieces are verified. Throws STORE_FAILED, STORE_CLOSED. */
+  /** Bytes of a file that was wanted. The caller has made sure that their pieces are verified. Throws STORE_FAILED, STORE_CLOSED. */
   readFile (fileIndex: number, offset: number, length: number): Promise<Buffer> {
+    if (length > 0 && (this.#memory.size > 0 || this.#windowed.has(fileIndex))) return this.#readByPieces(fileIndex, offset, length)
     return this.#files.readFile(fileIndex, offset, length)
   }
 
   /** Bytes of a verified piece, wherever it lies. Throws STORE_FAILED, STORE_CLOSED. */
-  readPiece (piece: PieceIndex, offset: number, length: number): Promise<Buffer> {
-    return this.#files.readPiece(piece, offset, length)
+  async readPiece (piece: PieceIndex, offset: number, length: number): Promise<Buffer> {
+    return this.#memory.get(piece)?.subarray(offset, offset + length) ?? await this.#files.readPiece(piece, offset, length)
   }
 
   /**
-   * Makes room for the file: a sparse file of its full length, with what is verified of it already. Asked again, or by
-   * several at a time, it is done once, and asking again waits for nothing. Throws FILE_INDEX for a file that the torrent has not (or that is padding),
-   * STORE_FAILED, STORE_CLOSED.
+   * Makes room for the file: a sparse file of its full length, with what is verified of it already; where the room does
+   * not allow that, the file is windowed from now on. Asked again, or by several at a time, it is done once, and asking
+   * again waits for nothing; but a windowed file that nobody reads is tried again. Throws FILE_INDEX for a file that the
+   * torrent has not (or that is padding), STORE_FAILED, STORE_CLOSED.
    */
   async want (fileIndex: number): Promise<void> {
     this.#checkOpen()
     const file = this.metadata.files[fileIndex]
     if (file === undefined || file.isPadding) throw new CodedError('FILE_INDEX', `file ${fileIndex} is not one of the torrent's files`)
-    if (!this.#wantedSince.has(fileIndex)) await this.#inTurn(() => this.#add(file))
+    if (!this.#isPlaced(fileIndex)) await this.#inTurn(() => this.#place(file))
     this.#lookIfFinished(fileIndex)
   }
 
   /**
-   * Takes a whole piece from a filler. false: its bytes are not those of the torrent, nothing was written. The bytes
-   * must not change until this has resolved. Throws STORE_FAILED, STORE_CLOSED.
+   * A seat for a reader of a file that was wanted, which is about to read from this byte of the torrent on: it says what
+   * may be asked for, and keeps the window. `isShared`: others that begin at the same place get the same one. Throws
+   * NO_ROOM where there is no room for a window now, STORE_CLOSED, the signal's reason; RangeError for an empty file.
+   */
+  async sit (fileIndex: number, position: number, signal: AbortSignal, choices: { readonly isShared?: boolean } = {}): Promise<Seat> {
+    this.#checkOpen()
+    return await this.#windows.sit(fileIndex, this.isWindowed(fileIndex), position, signal, choices)
+  }
+
+  /**
+   * Takes a whole piece from a filler. false: its bytes are not those of the torrent, or no reader needs it where it could
+   * only be kept for a reader (a windowed file, a full disk); nothing was written. A full disk is no error: pieces that
+   * readers wait for are in memory then. The bytes must not change until this has resolved. Throws STORE_FAILED, STORE_CLOSED.
    */
   async write (piece: PieceIndex, bytes: Uint8Array): Promise<boolean> {
     this.#checkOpen()
     if (this.has(piece)) return true
     if (!await this.#isRight(piece, bytes)) return false
-    return await this.markVerified(piece, await this.#files.writePiece(piece, bytes))
+    this.#checkOpen()
+    if (this.has(piece)) return true
+    if (this.#isFleeting(piece) && !this.#windows.keeps(piece)) return false
+    if (this.#isDiskFull && performance.now() < this.#diskRetryAt && this.#keepInMemory(piece, bytes)) return true
+    for (let tries = 0; ; tries++) {
+      try {
+        await this.#leaving.get(piece)
+        const version = await this.#files.writePiece(piece, bytes)
+        this.#diskTakes()
+        return await this.markVerified(piece, version)
+      } catch (error) {
+        if (!isNoSpace(error)) throw error
+        if (tries < makeRoomTries && await this.#room.makeRoom(bytes.length)) continue
+        this.#checkOpen()
+        this.#diskIsFull(error)
+        return this.has(piece) || this.#keepInMemory(piece, bytes)
+      }
+    }
+  }
+
+  /** As `write`, for a piece whose bytes came from the swarm's process because it could not write them. */
+  async takeBytes (piece: PieceIndex, bytes: Uint8Array): Promise<boolean> {
+    return await this.write(piece, bytes)
   }
 
   /**
    * Takes note of a piece that was checked and written into the store's files, under the layout of this version.
    * Resolves with whether it is verified now: false, and 'dropped', where a file was added since and the piece has no
-   * edge file to fill it from. Throws STORE_FAILED, STORE_CLOSED.
+   * edge file to fill it from, and where it is of a windowed file and no window keeps it. Throws STORE_FAILED, STORE_CLOSED.
    */
   async markVerified (piece: PieceIndex, layoutVersion: number): Promise<boolean> {
     this.#checkOpen()
@@ -206,6 +301,8 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
         this.emit('dropped', piece)
         return false
       }
+      if (this.#isFleeting(piece) && !await this.#isKept(piece)) return false
+      if (layoutVersion < this.layout.version) await this.#syncEdge(piece)
       this.#mark(piece)
       if (layoutVersion < this.layout.version) await this.#removeNeedlessEdge(piece)
       return true
@@ -273,6 +370,8 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     this.#waiters.rejectAll(closed())
     if (this.#saveTimer !== null) clearTimeout(this.#saveTimer)
     await this.#turn.catch(() => { /* it was told to whoever asked for it */ })
+    await this.#windows.close()
+    await this.#letGo(this.#passing, { isKept: () => false })
     await this.flush().catch(error => {
       // Bits that are not on the disk cost a second download, not a wrong byte.
       this.#log.warn({ infohash: this.metadata.infohash, pieces: this.#dirty.size, err: error }, 'verified pieces could not be saved')
@@ -300,17 +399,66 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     this.emit('layout', layout)
   }
 
+  /** Is there nothing to do for a file that is wanted once more? */
+  #isPlaced (fileIndex: number): boolean {
+    return this.#taken.has(fileIndex) || (this.#windowed.has(fileIndex) && this.#windows.isUsed(fileIndex))
+  }
+
+  /** Gives the file its place, on the disk or in windows. */
+  async #place (file: TorrentFile): Promise<void> {
+    if (this.#isPlaced(file.index)) return
+    const fits = file.lengthBytes === 0 || await this.#room.takeFile(this.metadata.infohash, file.index, file.lengthBytes)
+    if (this.#wantedSince.has(file.index)) {
+      if (!fits) this.#log.warn({ infohash: this.metadata.infohash, fileIndex: file.index }, 'a file that is there in part does not fit the disk budget; it goes on all the same')
+      this.#taken.add(file.index)
+      return
+    }
+    if (fits && await this.#addWhereSpaceIs(file)) {
+      this.#windowed.delete(file.index)
+      this.#taken.add(file.index)
+      return
+    }
+    if (this.#windowed.has(file.index)) return
+    this.#windowed.add(file.index)
+    this.#log.info({ infohash: this.metadata.infohash, fileIndex: file.index, lengthBytes: file.lengthBytes }, 'the file does not fit the disk: it plays from a window around its readers')
+    await this.#letGo(this.#piecesOf(file.index))
+  }
+
+  /** false: the disk is full, not even a sparse file can be made. */
+  async #addWhereSpaceIs (file: TorrentFile): Promise<boolean> {
+    for (let tries = 0; ; tries++) {
+      try {
+        await this.#add(file)
+        return true
+      } catch (error) {
+        if (!isNoSpace(error)) throw error
+        if (tries < makeRoomTries && await this.#room.makeRoom(this.geometry.pieceLength)) continue
+        return false
+      }
+    }
+  }
+
   async #add (file: TorrentFile): Promise<void> {
     if (this.#wantedSince.has(file.index)) return
     const path = partPath(this.directory, file.index)
-    const pieces = [...this.#piecesOf(file.index)].filter(piece => this.has(piece))
+    const pieces = [...this.#piecesOf(file.index)].filter(piece => this.has(piece) && !this.#memory.has(piece))
     try {
       await this.#createPart(path, file, pieces)
     } catch (error) {
       throw asCoded(error, 'STORE_FAILED')
     }
     this.#setLayout([...this.layout.files, [file.index, path] as const].sort(([a], [b]) => a - b))
-    for (const piece of pieces) await this.#removeNeedlessEdge(piece)
+    for (const piece of pieces) {
+      if (!this.has(piece)) continue
+      await this.#removeNeedlessEdge(piece)
+      if (!this.#passing.has(piece) || this.#memory.has(piece)) continue
+      // It has come to stay.
+      await this.#syncEdge(piece)
+      this.#files.noteWritten(piece)
+      this.#passing.delete(piece)
+      this.#dirty.add(piece)
+      this.#saveLater(saveIntervalMs)
+    }
   }
 
   /** The name appears with the full length and everything that was verified before: a crash leaves that, or no file. */
@@ -322,8 +470,13 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
         await handle.truncate(file.lengthBytes)
         for (const piece of pieces) {
           const span = this.geometry.spansOf(piece).find(span => span.fileIndex === file.index)
-          if (span === undefined) continue
-          await writeFully(handle, await this.#files.readPiece(piece, span.pieceOffset, span.length), span.fileOffset)
+          if (span === undefined || !this.has(piece)) continue
+          const bytes = await this.#files.readPiece(piece, span.pieceOffset, span.length).catch(error => {
+            // The window of a neighbour has moved away from it.
+            if (!this.has(piece)) return null
+            throw error
+          })
+          if (bytes !== null) await writeFully(handle, bytes, span.fileOffset)
         }
         await handle.sync()
       } finally {
@@ -360,6 +513,21 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     if (!this.#files.isEdge(piece)) await rm(edgePath(this.layout, piece), { force: true })
   }
 
+  /** Whoever wrote it may have taken the piece for a loose one, and not brought it to the disk. */
+  async #syncEdge (piece: PieceIndex): Promise<void> {
+    if (!this.#files.isEdge(piece) || this.#files.isLoose(piece)) return
+    try {
+      const handle = await open(edgePath(this.layout, piece), 'r+')
+      try {
+        await handle.datasync()
+      } finally {
+        await handle.close()
+      }
+    } catch (error) {
+      throw asCoded(error, 'STORE_FAILED')
+    }
+  }
+
   /** In slices with turns between: a piece of 32 MiB would hold up every stream for tens of milliseconds. */
   async #isRight (piece: PieceIndex, bytes: Uint8Array): Promise<boolean> {
     if (bytes.length !== this.geometry.lengthOf(piece)) return false
@@ -373,24 +541,133 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   /** The bytes are where they can be read: from here on they may be. */
   #mark (piece: PieceIndex): void {
+    if (this.#memory.has(piece)) this.#forget(piece)
     if (!this.#completion.add(piece)) return
-    this.#files.noteWritten(piece)
-    this.#dirty.add(piece)
+    if (this.#files.isLoose(piece)) {
+      this.#passing.add(piece)
+    } else {
+      this.#files.noteWritten(piece)
+      this.#dirty.add(piece)
+      this.#saveLater(saveIntervalMs)
+    }
+    this.#arrive(piece)
+    for (const { fileIndex } of this.geometry.spansOf(piece)) this.#lookIfFinished(fileIndex)
+  }
+
+  #arrive (piece: PieceIndex): void {
     this.#count(piece, 1)
-    this.#saveLater(saveIntervalMs)
+    this.#arrivedCount++
     this.#waiters.wake(piece)
     this.emit('verified', piece)
-    for (const { fileIndex } of this.geometry.spansOf(piece)) this.#lookIfFinished(fileIndex)
   }
 
   /** A piece that was verified turned out not to be on the disk. Its bit was never saved: only dirty pieces come here. */
   #drop (piece: PieceIndex): void {
-    if (!this.#completion.remove(piece)) return
+    if (this.#forget(piece)) this.emit('dropped', piece)
+  }
+
+  /** From now on the piece is missing, whatever there is of it. false: it was missing before. */
+  #forget (piece: PieceIndex): boolean {
+    if (!this.#completion.remove(piece)) return false
     this.#dirty.delete(piece)
     this.#suspect.delete(piece)
+    this.#passing.delete(piece)
+    this.#memory.delete(piece)
     this.#count(piece, -1)
     for (const { fileIndex } of this.geometry.spansOf(piece)) this.#finishing.delete(fileIndex)
-    this.emit('dropped', piece)
+    return true
+  }
+
+  #touches (piece: PieceIndex, fileIndex: number): boolean {
+    return this.geometry.spansOf(piece).some(span => span.fileIndex === fileIndex)
+  }
+
+  /** Does the piece lie in windowed files and no wanted one, so that it is only there while a window keeps it? */
+  #isFleeting (piece: PieceIndex): boolean {
+    return this.#windowed.size > 0 && this.#files.isLoose(piece) && this.geometry.spansOf(piece).some(({ fileIndex }) => this.#windowed.has(fileIndex))
+  }
+
+  /**
+   * Lets go of those of the pieces that no window keeps, and of what no reader is near to in memory. Resolves when all
+   * that was let go, now and before, is off the disk.
+   */
+  async #letGo (pieces: Iterable<PieceIndex>, { isKept = (piece: PieceIndex): boolean => !this.#isFleeting(piece) || this.#windows.keeps(piece) } = {}): Promise<void> {
+    for (const piece of [...pieces]) if (this.has(piece) && !this.#memory.has(piece) && !isKept(piece)) this.#discard(piece)
+    for (const piece of [...this.#memory.keys()]) if (!this.#windows.isNear(piece)) this.#drop(piece)
+    if (this.#leaving.size > 0) await Promise.all(this.#leaving.values())
+  }
+
+  /** The bit, then the edge file, then the word: the swarm may write the piece again as soon as it has heard. */
+  #discard (piece: PieceIndex): void {
+    this.#forget(piece)
+    const gone = rm(edgePath(this.layout, piece), { force: true }).catch((error: unknown) => {
+      this.#log.warn({ infohash: this.metadata.infohash, piece, err: error }, 'a piece that a window has left behind could not be removed')
+    }).then(() => {
+      if (this.#leaving.get(piece) === gone) this.#leaving.delete(piece)
+      this.emit('dropped', piece)
+    })
+    this.#leaving.set(piece, gone)
+  }
+
+  /** Is the piece of a windowed file, which has just been written, in a window, and there? If not, it goes at once. */
+  async #isKept (piece: PieceIndex): Promise<boolean> {
+    await this.#leaving.get(piece)
+    // The window may have moved away and back while it was written, and have taken the new file for the old one.
+    const isThere = await exists(edgePath(this.layout, piece))
+    if (isThere && this.#windows.keeps(piece)) return true
+    this.#discard(piece)
+    await this.#leaving.get(piece)
+    return false
+  }
+
+  get #memoryLimit (): number {
+    return Math.max(memoryBytes, 2 * this.geometry.pieceLength)
+  }
+
+  /** false: no reader is near to the piece, or there are enough already. */
+  #keepInMemory (piece: PieceIndex, bytes: Uint8Array): boolean {
+    let heldBytes = 0
+    for (const { length } of this.#memory.values()) heldBytes += length
+    if (!this.#windows.isNear(piece) || heldBytes + bytes.length > this.#memoryLimit || !this.#completion.add(piece)) return false
+    this.#memory.set(piece, Buffer.from(bytes))
+    this.#passing.add(piece)
+    this.#arrive(piece)
+    return true
+  }
+
+  #diskIsFull (error: unknown): void {
+    const now = performance.now()
+    if (this.#isDiskFull) {
+      this.#diskRetryAt = now + this.#diskRetryMs
+      return
+    }
+    const isAgain = now - this.#diskRetryAt < diskRetryMs.longest
+    this.#diskRetryMs = isAgain ? Math.min(2 * this.#diskRetryMs, diskRetryMs.longest) : diskRetryMs.first
+    this.#diskRetryAt = now + this.#diskRetryMs
+    this.#isDiskFull = true
+    this.#log.warn({ infohash: this.metadata.infohash, err: error }, 'the disk is full: what readers wait for is kept in memory')
+    this.#windows.refresh()
+  }
+
+  #diskTakes (): void {
+    if (!this.#isDiskFull) return
+    this.#isDiskFull = false
+    this.#log.warn({ infohash: this.metadata.infohash }, 'the disk takes pieces again')
+    this.#windows.refresh()
+  }
+
+  #readByPieces (fileIndex: number, offset: number, length: number): Promise<Buffer> {
+    const { start, end } = this.geometry.toTorrent(fileIndex, { start: offset, end: offset + length - 1 })
+    const { first, last } = this.geometry.piecesOf({ start, end })
+    const parts: Array<Promise<Buffer>> = []
+    for (let index: number = first; index <= last; index++) {
+      const piece = this.geometry.piece(index)
+      const from = Math.max(start, this.geometry.offsetOf(piece))
+      const until = Math.min(end + 1, this.geometry.offsetOf(piece) + this.geometry.lengthOf(piece))
+      // All at once: what is in memory now may be let go while another part is read.
+      parts.push(this.readPiece(piece, from - this.geometry.offsetOf(piece), until - from))
+    }
+    return Promise.all(parts).then(parts => parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts, length))
   }
 
   #count (piece: PieceIndex, sign: 1 | -1): void {
@@ -430,12 +707,14 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
       // Bits of this moment, then the bytes, then these bits: what is verified meanwhile waits for the next time.
       pieces = [...this.#dirty]
       const completion = this.#completion.copy()
+      for (const piece of this.#passing) completion.remove(piece)
       this.#dirty.clear()
       await this.#sync(pieces)
       await completion.save(completionPath(this.directory))
     } catch (error) {
       for (const piece of pieces) this.#dirty.add(piece)
       this.#saveLater(retryIntervalMs)
+      if (isNoSpace(error)) await this.#room.makeRoom(this.geometry.pieceLength)
       throw asCoded(error, 'STORE_FAILED')
     }
     if (this.#closing !== null) return

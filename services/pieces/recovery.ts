@@ -43,7 +43,10 @@ async function hasLength (path: string, lengthBytes: number | undefined): Promis
   }
 }
 
-/** Takes back the bits of pieces whose bytes have no place on the disk, adds those of promoted files, removes needless edge files. */
+/**
+ * Takes back the bits of pieces whose bytes have no place on the disk, adds those of promoted files, removes needless edge
+ * files: those of loose pieces too, which were never synced and belong to a window that is gone.
+ */
 export async function matchWithDisk (completion: Completion, geometry: Geometry, files: PieceFiles, isVouchedFor: (fileIndex: number) => boolean): Promise<void> {
   const { edgeDirectory } = files.layout
   const edges = new Set<PieceIndex>()
@@ -51,7 +54,7 @@ export async function matchWithDisk (completion: Completion, geometry: Geometry,
     const path = join(edgeDirectory, name)
     const index = /^\d+$/.test(name) ? Number(name) : -1
     const piece = index >= 0 && index < geometry.pieceCount ? geometry.piece(index) : null
-    if (piece !== null && completion.has(piece) && files.isEdge(piece) && await hasLength(path, geometry.lengthOf(piece))) edges.add(piece)
+    if (piece !== null && completion.has(piece) && files.isEdge(piece) && !files.isLoose(piece) && await hasLength(path, geometry.lengthOf(piece))) edges.add(piece)
     else await rm(path, { force: true })
   }
   for (let index = 0; index < geometry.pieceCount; index++) {

@@ -14,7 +14,7 @@ export interface FillerReading {
   /** Milliseconds of a steady clock. */
   readonly now: number
   readonly receivedBytes: number
-  /** Verified pieces of the torrent. */
+  /** Pieces of the torrent that got verified; one that did twice counts twice. */
   readonly verifiedCount: number
 }
 
