@@ -4,7 +4,6 @@ import { selectFile } from '../torrent/file-selection.ts'
 import { urgencies } from './demand.ts'
 import { readPieces } from './piece-reader.ts'
 import type { Filler } from './filler.ts'
-import type { PieceIndex } from './geometry.ts'
 import type { SourceFile, StreamRequest } from '../source.ts'
 import type { Torrents } from '../torrent/torrents.ts'
 import type { PieceStore } from './piece-store.ts'
@@ -22,15 +21,15 @@ export interface FilledFileOptions {
 /**
  * The requested file of a torrent, as a filler fills it: resolves when the first piece of what was asked is verified
  * and the filler is one that delivers. Reading puts demand on this filler, and yields from the store whoever filled it.
- * Throws FILE_INDEX, STORE_FAILED, or the signal's reason. Without a head (a HEAD request) nothing is fetched.
+ * Throws FILE_INDEX, STORE_FAILED, NO_ROOM, or the signal's reason. Without a head (a HEAD request) nothing is fetched.
  */
 export async function openFilledFile (request: StreamRequest, options: FilledFileOptions, signal: AbortSignal): Promise<SourceFile> {
   const { torrents, store, filler, stallTimeoutMs } = options
   const { metadata } = store
   const file = selectFile(metadata, request.fileIndex)
   await abortable(store.want(file.index), signal)
-  const head = headPiece(store, file.index, file.lengthBytes, request.head)
-  if (head !== null) await fetchHead(store, filler, head, signal)
+  const head = headOf(store, file.index, file.lengthBytes, request.head)
+  if (head !== null) await fetchHead(store, filler, file.index, head, signal)
   return {
     source: filler.name,
     name: file.name,
@@ -51,25 +50,35 @@ export async function openFilledFile (request: StreamRequest, options: FilledFil
   }
 }
 
-function headPiece (store: PieceStore, fileIndex: number, lengthBytes: number, head: StreamRequest['head']): PieceIndex | null {
+/** The byte of the torrent that is asked for first; null: none. */
+function headOf (store: PieceStore, fileIndex: number, lengthBytes: number, head: StreamRequest['head']): number | null {
   if (head === null || lengthBytes === 0) return null
   const start = 'start' in head ? head.start : lengthBytes - Math.max(1, head.last)
   const offset = Math.min(Math.max(0, start), lengthBytes - 1)
-  return store.geometry.pieceAt(store.geometry.toTorrent(fileIndex, { start: offset, end: offset }).start)
+  return store.geometry.toTorrent(fileIndex, { start: offset, end: offset }).start
 }
 
-/** Waits until the piece is there and the filler may deliver what follows: a piece that another brought proves nothing for this one. */
-async function fetchHead (store: PieceStore, filler: Filler, piece: PieceIndex, signal: AbortSignal): Promise<void> {
+/**
+ * Waits until the piece is there and the filler may deliver what follows: a piece that another brought proves nothing for
+ * this one. A window that this takes is left to the reader that comes next.
+ */
+async function fetchHead (store: PieceStore, filler: Filler, fileIndex: number, position: number, signal: AbortSignal): Promise<void> {
+  const { geometry } = store
+  const piece = geometry.pieceAt(position)
+  const seat = await store.sit(fileIndex, position, signal, { isShared: true })
   const want = filler.demand.open()
-  const onward = Math.min(piece + 1, store.geometry.pieceCount - 1)
+  const onward = geometry.piece(Math.min(piece + 1, geometry.pieceCount - 1))
+  const { leave } = seat
+  const mayReadOn = leave === 'all' || (leave !== 'nothing' && onward <= leave.last)
   want.set([
     { first: piece, last: piece, urgency: urgencies.waiting },
-    { first: store.geometry.piece(onward), last: store.geometry.piece(onward), urgency: urgencies.readAhead }
+    ...(mayReadOn ? [{ first: onward, last: onward, urgency: urgencies.readAhead }] : [])
   ])
   try {
     await store.waitFor(piece, signal)
     while (!filler.isHopeful) await pause(HOPE_INTERVAL_MS, signal)
   } finally {
     want.release()
+    seat.release()
   }
 }
