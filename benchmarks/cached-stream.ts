@@ -3,230 +3,44 @@
 //
 // Each server is a process of its own, and curl is the client of all. A round asks each once, in turn, so that whatever
 // else the machine does meets all of them; only the ratios tell.
-import { execFile, spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
-import { createHash, randomFillSync } from 'node:crypto'
-import { once } from 'node:events'
-import { createReadStream } from 'node:fs'
-import { mkdir, mkdtemp, open, readFile, rm, utimes, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { pipeline } from 'node:stream/promises'
-import { fileURLToPath } from 'node:url'
+import { execFile } from 'node:child_process'
 import { parseArgs, promisify } from 'node:util'
-import fastifyStatic from '@fastify/static'
-import Fastify from 'fastify'
+import { median, printTable, ratio } from './figures.ts'
+import { MB, cpuSeconds, withContenders } from './servers.ts'
 
 const run = promisify(execFile)
-const MB = 1024 * 1024
-const infohash = 'dd8255ecdc7ca55fb0bbf81323d87062db1f6d1c'
-const name = `${infohash}.mkv`
-const self = fileURLToPath(import.meta.url)
-const root = fileURLToPath(new URL('..', import.meta.url))
-
-interface Contender {
-  readonly name: string
-  readonly url: string
-  readonly child: ChildProcess
-}
-
-interface Result {
-  readonly name: string
-  readonly bytesPerSecond: number
-  readonly best: number
-  readonly firstByteMs: number
-  readonly cpuSecondsPerGB: number
-}
-
 const { values } = parseArgs({
   options: {
     size: { type: 'string', default: '512' },
-    rounds: { type: 'string', default: '7' },
-    // This script is also the server that it measures against.
-    static: { type: 'string' }
+    rounds: { type: 'string', default: '7' }
   }
 })
-if (values.static === undefined) await compare(Number(values.size), Number(values.rounds))
-else await serveStatic(values.static)
+const sizeMB = Number(values.size)
+const rounds = Number(values.rounds)
 
-async function compare (sizeMB: number, rounds: number): Promise<void> {
-  const directory = await mkdtemp(join(tmpdir(), 'self-streme-bench-'))
-  const contenders: Contender[] = []
-  try {
-    const path = join(directory, 'cache', name)
-    await mkdir(join(directory, 'cache'))
-    await writeRandom(path, sizeMB)
-    contenders.push(await startService(directory), await startStatic(directory))
-    const nginx = await startNginx(directory)
-    if (nginx !== null) contenders.push(nginx)
-
-    const hash = await hashOf(path)
+await withContenders(sizeMB, async contenders => {
+  const speeds = new Map(contenders.map(({ name }) => [name, [] as number[]]))
+  const firstBytes = new Map(contenders.map(({ name }) => [name, [] as number[]]))
+  const cpuBefore = await Promise.all(contenders.map(async ({ child }) => await cpuSeconds(child)))
+  for (let round = 0; round < rounds; round++) {
     for (const { name, url } of contenders) {
-      if (await hashOfUrl(url) !== hash) throw new Error(`${name} sends other bytes than the file's`)
-    }
-    const speeds = new Map(contenders.map(({ name }) => [name, [] as number[]]))
-    const firstBytes = new Map(contenders.map(({ name }) => [name, [] as number[]]))
-    const cpuBefore = await Promise.all(contenders.map(async ({ child }) => await cpuSeconds(child)))
-    for (let round = 0; round < rounds; round++) {
-      for (const { name, url } of contenders) {
-        firstBytes.get(name)?.push(1000 * await curl(url, '%{time_starttransfer}', '0-0'))
-        speeds.get(name)?.push(await curl(url, '%{speed_download}'))
-      }
-    }
-    const cpuAfter = await Promise.all(contenders.map(async ({ child }) => await cpuSeconds(child)))
-    print(contenders.map(({ name }, i) => ({
-      name,
-      cpuSecondsPerGB: ((cpuAfter[i] ?? NaN) - (cpuBefore[i] ?? NaN)) * 1e9 / (rounds * sizeMB * MB),
-      bytesPerSecond: median(speeds.get(name) ?? []),
-      best: Math.max(...speeds.get(name) ?? []),
-      firstByteMs: median(firstBytes.get(name) ?? [])
-    })), `${sizeMB} MB in one stream, median of ${rounds} rounds`)
-  } finally {
-    for (const { child } of contenders) child.kill('SIGTERM')
-    await Promise.all(contenders.map(async ({ child }) => { if (child.exitCode === null && child.signalCode === null) await once(child, 'exit') }))
-    await rm(directory, { recursive: true })
-  }
-}
-
-async function startService (directory: string): Promise<Contender> {
-  const child = spawn(process.execPath, ['index.js'], {
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: {
-      ...process.env,
-      HOST: '127.0.0.1',
-      PORT: '0',
-      TORRENT_DOWNLOAD_PATH: join(directory, 'cache'),
-      MEDIA_PATHS: 'none',
-      CACHE_ONLY_MODE: 'true',
-      ENABLE_PORT_MAPPING: 'false',
-      LOG_LEVEL: 'warn'
-    }
-  })
-  return { name: 'self-streme', child, url: `http://127.0.0.1:${await portOf(child)}/stream/proxy/${infohash}` }
-}
-
-async function startStatic (directory: string): Promise<Contender> {
-  const child = spawn(process.execPath, [self, '--static', join(directory, 'cache')], { stdio: ['ignore', 'pipe', 'inherit'] })
-  return { name: '@fastify/static', child, url: `http://127.0.0.1:${await portOf(child)}/${name}` }
-}
-
-async function serveStatic (directory: string): Promise<void> {
-  const app = Fastify()
-  await app.register(fastifyStatic, { root: directory })
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  const address = app.server.address()
-  console.log(`Server listening on port ${typeof address === 'object' ? address?.port : ''}`)
-}
-
-/** null where there is no nginx. */
-async function startNginx (directory: string): Promise<Contender | null> {
-  const program = ['/usr/sbin/nginx', 'nginx']
-  const port = await freePort()
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(kind => `${kind}_temp_path ${directory}/nginx;`).join(' ')
-  const configuration = join(directory, 'nginx.conf')
-  await writeFile(configuration, `
-    daemon off; master_process off; pid ${directory}/nginx.pid; error_log stderr crit;
-    events {}
-    http { access_log off; sendfile on; tcp_nopush on; ${temporary} server { listen 127.0.0.1:${port}; root ${directory}/cache; } }`)
-  for (const path of program) {
-    const child = spawn(path, ['-p', directory, '-c', configuration, '-e', 'stderr'], { stdio: ['ignore', 'ignore', 'inherit'] })
-    const url = `http://127.0.0.1:${port}/${name}`
-    if (await isAnswering(url, child)) return { name: 'nginx', child, url }
-  }
-  console.log('nginx is not installed, or does not start: compared without it')
-  return null
-}
-
-/** The port that the process says it listens on. */
-async function portOf (child: ChildProcess): Promise<number> {
-  if (child.stdout === null) throw new Error('the process has no output')
-  for await (const line of createInterface({ input: child.stdout })) {
-    const port = /listening on port (\d+)/.exec(line)?.[1]
-    if (port !== undefined) {
-      child.stdout.resume()
-      return Number(port)
+      firstBytes.get(name)?.push(1000 * await curl(url, '%{time_starttransfer}', '0-0'))
+      speeds.get(name)?.push(await curl(url, '%{speed_download}'))
     }
   }
-  throw new Error('the server ended before it listened')
-}
-
-async function isAnswering (url: string, child: ChildProcess): Promise<boolean> {
-  let hasEnded = false
-  child.once('error', () => { hasEnded = true })
-  child.once('exit', () => { hasEnded = true })
-  const deadline = performance.now() + 10_000
-  while (performance.now() < deadline) {
-    const isUp = await fetch(url, { method: 'HEAD' }).then(({ ok }) => ok, () => false)
-    if (hasEnded) return false
-    if (isUp) return true
-    await new Promise(resolve => setTimeout(resolve, 20))
-  }
-  child.kill('SIGTERM')
-  return false
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (typeof address !== 'object' || address === null) throw new Error('no free port')
-  return address.port
-}
-
-/** Last touched an hour ago, as a cached file is. */
-async function writeRandom (path: string, sizeMB: number): Promise<void> {
-  const file = await open(path, 'w')
-  const block = Buffer.alloc(MB)
-  for (let i = 0; i < sizeMB; i++) await file.write(randomFillSync(block))
-  await file.close()
-  const anHourAgo = new Date(Date.now() - 3_600_000)
-  await utimes(path, anHourAgo, anHourAgo)
-}
-
-async function hashOf (path: string): Promise<string> {
-  const hash = createHash('sha1')
-  await pipeline(createReadStream(path), hash)
-  return hash.digest('hex')
-}
-
-async function hashOfUrl (url: string): Promise<string> {
-  const { body, status } = await fetch(url)
-  if (body === null || status !== 200) throw new Error(`${url} answers ${status}`)
-  const hash = createHash('sha1')
-  await pipeline(body, hash)
-  return hash.digest('hex')
-}
-
-/** What curl's `--write-out` says of a download to nowhere. */
-async function curl (url: string, figure: string, range?: string): Promise<number> {
-  const { stdout } = await run('curl', ['-sS', '-f', '-o', '/dev/null', '-w', figure, ...range === undefined ? [] : ['-r', range], url])
-  return Number(stdout)
-}
-
-/** What the process has used so far, in user space and in the kernel: unlike speed, hardly touched by what else runs. NaN but on Linux. */
-async function cpuSeconds ({ pid }: ChildProcess): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
-  const [user, system] = stat.slice(stat.lastIndexOf(')') + 2).split(' ').slice(11, 13).map(Number)
-  return ((user ?? NaN) + (system ?? NaN)) / 100
-}
-
-function median (values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN
-}
-
-function print (results: readonly Result[], title: string): void {
+  const cpuAfter = await Promise.all(contenders.map(async ({ child }) => await cpuSeconds(child)))
+  const results = contenders.map(({ name }, i) => ({
+    name,
+    cpuSecondsPerGB: ((cpuAfter[i] ?? NaN) - (cpuBefore[i] ?? NaN)) * 1e9 / (rounds * sizeMB * MB),
+    bytesPerSecond: median(speeds.get(name) ?? []),
+    best: Math.max(...speeds.get(name) ?? []),
+    firstByteMs: median(firstBytes.get(name) ?? [])
+  }))
   const [ours] = results
-  const ratio = (a: number | undefined, b: number): string => `${((a ?? NaN) / b).toFixed(2)} x`
-  console.log(`\n${title}\n`)
-  console.log('| server | median GB/s | self-streme is | best GB/s | self-streme is | CPU s/GB | first byte |')
-  console.log('|---|---|---|---|---|---|---|')
-  for (const { name, bytesPerSecond, best, firstByteMs, cpuSecondsPerGB } of results) {
-    console.log('| ' + [
+  printTable(
+    `${sizeMB} MB of a cached file in one stream, median of ${rounds} rounds.`,
+    ['server', 'median GB/s', 'self-streme is', 'best GB/s', 'self-streme is', 'CPU s/GB', 'first byte'],
+    results.map(({ name, bytesPerSecond, best, cpuSecondsPerGB, firstByteMs }) => [
       name,
       (bytesPerSecond / 1e9).toFixed(2),
       ratio(ours?.bytesPerSecond, bytesPerSecond),
@@ -234,6 +48,11 @@ function print (results: readonly Result[], title: string): void {
       ratio(ours?.best, best),
       cpuSecondsPerGB.toFixed(2),
       `${firstByteMs.toFixed(1)} ms`
-    ].join(' | ') + ' |')
-  }
+    ]))
+})
+
+/** What curl's `--write-out` says of a download to nowhere. */
+async function curl (url: string, figure: string, range?: string): Promise<number> {
+  const { stdout } = await run('curl', ['-sS', '-f', '-o', '/dev/null', '-w', figure, ...range === undefined ? [] : ['-r', range], url])
+  return Number(stdout)
 }
