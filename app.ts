@@ -1,7 +1,9 @@
 import Fastify, { LogController } from 'fastify'
+import budget from './plugins/budget.ts'
 import cache from './plugins/cache.ts'
 import config from './plugins/config.ts'
-import errors from './plugins/errors.ts'
+import connections from './plugins/connections.ts'
+import errors, { answerFrameworkError } from './plugins/errors.ts'
 import lock from './plugins/lock.ts'
 import sourceChain from './plugins/source-chain.ts'
 import storedFiles from './plugins/stored-files.ts'
@@ -10,14 +12,18 @@ import torrentList from './plugins/torrent-list.ts'
 import torrents from './plugins/torrents.ts'
 import cacheSource from './plugins/sources/cache.ts'
 import httpFallbackSource from './plugins/sources/http-fallback.ts'
+import keptSource from './plugins/sources/kept.ts'
 import mockSource from './plugins/sources/mock.ts'
 import p2pSource from './plugins/sources/p2p.ts'
+import cacheRoutes from './routes/cache.ts'
 import health from './routes/health.ts'
 import pages from './routes/pages.ts'
 import stream from './routes/stream.ts'
 import torrentRoutes from './routes/torrents.ts'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Config } from './services/config.ts'
+
+const REQUEST_TIMEOUT_MS = 60_000
 
 export interface AppOptions {
   readonly config: Config
@@ -29,14 +35,23 @@ export interface AppOptions {
 /** The server, ready to listen: what it is made of, in the order in which each part needs the one before. */
 export async function buildApp ({ config: values, logger = false, forceCloseConnections = false }: AppOptions): Promise<FastifyInstance> {
   const app = Fastify({
-    logger, forceCloseConnections, trustProxy: trustProxyOf(values), logController: new LogController({ disableRequestLogging: true }), routerOptions: { maxParamLength: 2000 }
+    logger,
+    forceCloseConnections,
+    trustProxy: trustProxyOf(values),
+    logController: new LogController({ disableRequestLogging: true }),
+    // For a request to arrive whole, body included; it does not limit answers.
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    routerOptions: { maxParamLength: 2000 },
+    frameworkErrors: answerFrameworkError
   })
 
   await app.register(config, { config: values })
   await app.register(errors)
+  await app.register(connections)
   await app.register(lock)
 
   await app.register(storedFiles)
+  await app.register(budget)
   await app.register(torrents)
   await app.register(cache)
   await app.register(swarm)
@@ -46,11 +61,13 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(mockSource)
   await app.register(p2pSource)
   await app.register(httpFallbackSource)
+  await app.register(keptSource)
 
   await app.register(torrentList)
 
   await app.register(stream)
   await app.register(torrentRoutes)
+  await app.register(cacheRoutes)
   await app.register(health)
   await app.register(pages)
   return app

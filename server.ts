@@ -1,19 +1,20 @@
 import { join } from 'node:path'
 import { buildApp } from './app.ts'
 import { readConfig } from './services/config.ts'
-import type { FastifyServerOptions } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Config } from './services/config.ts'
 
-/** How long a stop may take before the process ends regardless, beyond SHUTTING_DOWN's own work. */
-const EXIT_LIMIT_MS = 4000
+/** How long a stop may take before the process ends regardless: streams are cut after 0.5 s, the swarm has 3 s. */
+const EXIT_LIMIT_MS = 4700
 
-const config = configOrExit()
-const app = await buildApp({ config, logger: loggerOf(config) }).catch((error: unknown) => {
-  exitWith(`Self-Streme could not start: ${error instanceof Error ? error.message : String(error)}`)
-})
-
+let app: FastifyInstance | null = null
 let isStopping = false
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => { void stop(signal) })
+
+const config = configOrExit()
+app = await buildApp({ config, logger: loggerOf(config) }).catch((error: unknown) => {
+  exitWith(`Self-Streme could not start: ${error instanceof Error ? error.message : String(error)}`)
+})
 
 try {
   await app.listen({ port: config.PORT, host: config.HOST })
@@ -30,16 +31,19 @@ try {
 async function stop (signal: string): Promise<void> {
   if (isStopping) process.exit(1)
   isStopping = true
-  app.log.info({ signal }, 'stopping')
+  // Nothing was begun that could be lost.
+  if (app === null) process.exit(0)
+  const { log } = app
+  log.info({ signal }, 'stopping')
   setTimeout(() => {
-    app.log.error({}, `stopping took longer than ${EXIT_LIMIT_MS} ms`)
+    log.error({}, `stopping took longer than ${EXIT_LIMIT_MS} ms`)
     process.exit(1)
   }, EXIT_LIMIT_MS).unref()
   try {
     await app.close()
     process.exit(0)
   } catch (error) {
-    app.log.error({ err: error }, 'stopping failed')
+    log.error({ err: error }, 'stopping failed')
     process.exit(1)
   }
 }

@@ -10,7 +10,16 @@ declare module 'fastify' {
 
 export default fp(async function torrentList (fastify) {
   const { sources, torrents, cache, stored, log, config } = fastify
-  const list = await TorrentList.open({ directory: config.TORRENT_DOWNLOAD_PATH, sources, torrents, cache, stored, log })
+  const list = await TorrentList.open({
+    directory: config.TORRENT_DOWNLOAD_PATH,
+    sources,
+    torrents,
+    cache,
+    stored,
+    log,
+    // One place is left for whoever wants to watch something else.
+    maxDownloads: Math.max(1, config.MAX_TORRENTS - 1)
+  })
   fastify.decorate('torrentList', list)
   fastify.addHook('preClose', async () => { await list.close() })
 }, { name: 'torrent-list', dependencies: ['config', 'source-chain', 'torrents', 'cache'] })

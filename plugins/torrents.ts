@@ -13,10 +13,12 @@ export default fp(async function torrents (fastify) {
   const torrents = new Torrents({
     directory: TORRENT_DOWNLOAD_PATH,
     stored: fastify.stored,
+    room: fastify.budget,
+    use: fastify.lastUse,
     lingerMs: LINGER * 1000,
     maxTorrents: MAX_TORRENTS,
     log: fastify.log
   })
   fastify.decorate('torrents', torrents)
   fastify.addHook('onClose', async () => { await torrents.close() })
-}, { name: 'torrents', dependencies: ['config', 'stored-files'] })
+}, { name: 'torrents', dependencies: ['config', 'stored-files', 'budget'] })

@@ -7,11 +7,11 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/health', async () => ({ status: 'ok' }))
 
   fastify.get('/ready', async (_request, reply) => {
-    const { swarm, sources } = fastify
+    const { swarm, sources, budget } = fastify
     if (sources.closing.aborted) {
       return await reply.code(503).send({ status: 'unavailable', reasons: ['the server is shutting down'] })
     }
-    const reasons = swarm?.status.state === 'unavailable' ? [`P2P: ${swarm.status.reason}`] : []
+    const reasons = [...swarm?.status.state === 'unavailable' ? [`P2P: ${swarm.status.reason}`] : [], ...budget.problems()]
     return { status: reasons.length === 0 ? 'ok' : 'degraded', reasons, sources: sources.names, p2p: swarm?.status ?? { state: 'off' } }
   })
 }

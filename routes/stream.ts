@@ -8,9 +8,10 @@ import { parseRangeHead } from '../services/http/range.ts'
 import { NothingServes } from '../services/source-walk.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
 import { trackerUrls } from '../services/torrent/urls.ts'
+import { answerStreamError } from '../plugins/errors.ts'
 import { sendBody } from './send-body.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply } from 'fastify'
+import type { FastifyError, FastifyReply } from 'fastify'
 import type { SourceFile, StreamRequest } from '../services/source.ts'
 import type { Walked } from '../services/source-walk.ts'
 
@@ -21,15 +22,16 @@ const MAX_TRACKERS = 20
 const schema = {
   params: Type.Object({ infoHash: Type.String({ description: '40 hex digits, or 32 base32 characters' }) }),
   querystring: Type.Object({
-    fileIndex: Type.Optional(Type.Integer({ minimum: 0, description: "zero-based, in the torrent's own order; default: its largest video" })),
-    download: Type.Optional(Type.Boolean({ description: 'offer the file for saving' })),
-    tr: Type.Optional(Type.Array(Type.String({ maxLength: 2000 }), { maxItems: 200, description: 'tracker URLs to add to the search; the first 20 count' }))
+    fileIndex: Type.Optional(Type.String({ description: "a whole number: zero-based, in the torrent's own order; default: its largest video" })),
+    download: Type.Optional(Type.String({ description: 'true: offer the file for saving' })),
+    tr: Type.Optional(Type.Array(Type.String(), { description: 'tracker URLs to add to the search; the first 20 count' }))
   })
 }
 
 /** The product: a torrent's file over HTTP, from whichever source delivers it. */
 const stream: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.addHook('onRequest', async (_request, reply) => { reply.headers(corsHeaders) })
+  fastify.setErrorHandler<FastifyError>(answerStreamError)
 
   fastify.options(path, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
 
@@ -40,10 +42,10 @@ const stream: FastifyPluginAsyncTypebox = async (fastify) => {
     exposeHeadRoute: false,
     async handler (request, reply) {
       const method = request.method === 'HEAD' ? 'HEAD' : 'GET'
-      const signal = signalOfReply(reply)
+      const signal = AbortSignal.any([signalOfReply(reply), fastify.sources.closing])
       const wanted: StreamRequest = {
         infohash: infohashOf(request.params.infoHash),
-        fileIndex: request.query.fileIndex ?? null,
+        fileIndex: fileIndexOf(request.query.fileIndex ?? ''),
         trackers: trackerUrls(request.query.tr ?? [], MAX_TRACKERS),
         head: method === 'HEAD' ? null : parseRangeHead(request.headers.range)
       }
@@ -60,7 +62,7 @@ const stream: FastifyPluginAsyncTypebox = async (fastify) => {
           lastModified: file.lastModified,
           contentType: contentTypeOf(file.name),
           fileName: file.name,
-          isDownload: request.query.download ?? false,
+          isDownload: /^(?:true|1|yes)$/i.test(request.query.download ?? ''),
           cacheControl: cacheControlOf(file)
         }
       })
@@ -83,6 +85,17 @@ function infohashOf (text: string): string {
   if (infohash !== null) return infohash
   const message = `${JSON.stringify(text.slice(0, 80))} is not an infohash: 40 hex digits or 32 base32 characters`
   throw new NothingServes([{ source: 'request', code: 'INFOHASH_INVALID', message, isTemporary: false }])
+}
+
+/** Empty: the default file. Throws FILE_INDEX for a number that no torrent has, a 400 for what is no whole number. */
+function fileIndexOf (text: string): number | null {
+  if (text === '') return null
+  if (!/^-?\d{1,15}$/.test(text)) {
+    throw Object.assign(new Error(`fileIndex must be a whole number from 0 on, got ${JSON.stringify(text.slice(0, 80))}`), { statusCode: 400 })
+  }
+  const fileIndex = Number(text)
+  if (fileIndex >= 0) return fileIndex
+  throw new NothingServes([{ source: 'request', code: 'FILE_INDEX', message: `fileIndex ${fileIndex} is out of range: files are counted from 0`, isTemporary: false }])
 }
 
 /** Aborts when the response is over or the client has gone, whichever is first. */

@@ -19,10 +19,18 @@ const removal = Type.Object({ deleteFiles: Type.Boolean({ default: false }) })
 /** Add a torrent, look at it, remove it. */
 const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
   const { torrentList } = fastify
+  const parseJson = fastify.getDefaultJsonParser('error', 'error')
 
-  fastify.post('/api/torrents', { schema: { body } }, async (request, reply) => {
-    const { magnetUri, infoHash, name } = request.body
+  // DELETE and others come with this type and no body, too: that is nothing, not a mistake.
+  fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, text, done) => {
+    if (text === '') done(null, undefined)
+    else void parseJson(request, text.toString(), done)
+  })
+
+  fastify.post('/api/torrents', { schema: { body }, attachValidation: true }, async (request, reply) => {
+    const { magnetUri, infoHash, name } = typeof request.body === 'object' && request.body !== null ? request.body : {}
     if (!magnetUri && !infoHash) return await reply.code(400).send({ error: 'magnetUri or infoHash is required' })
+    if (request.validationError !== undefined) throw request.validationError
     const wanted = wantedOf(magnetUri, infoHash, name)
     if ('mistake' in wanted) return await reply.code(400).send({ error: 'Bad request', message: wanted.mistake })
     const { infohash, hints } = wanted

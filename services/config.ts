@@ -55,11 +55,11 @@ const cache = {
   TORRENT_DOWNLOAD_PATH: text('./cache', 'path', 'Where downloads are kept, and where to put files of your own. Not /tmp: on a panel that is memory.'),
   MEDIA_PATHS: list(['./temp'], 'paths', 'More directories to serve from, never written or cleaned. ./temp is where older versions kept their files.'),
   CACHE_ONLY_MODE: flag(false, 'Serve cached files only: no swarm, no downloads.'),
-  CACHE_MAX_DISK_MB: whole(20_000, 1, 1_000_000_000, 'Disk that everything stored may take (MB of 1,000,000 bytes), unfinished data included. A panel stops a server that is over its disk, so stay well below that.', { ...reserved, panelDefault: 2000 }),
-  CACHE_MIN_FREE_MB: whole(200, 0, 1_000_000_000, 'Free disk (MB) that is left to everybody else, whatever the limit says.', reserved),
-  CACHE_ACCOUNTING: Type.Enum(['auto', 'apparent', 'allocated'], { default: 'auto', description: 'How a sparse file is counted. Panels count its apparent size; auto does so there, and counts allocated blocks elsewhere.', ...reserved }),
-  CACHE_CLEANUP_INTERVAL: whole(300, 1, 86_400, 'Seconds between two looks at the limit; room is also made whenever it is needed.', reserved),
-  CACHE_EVICT_PLACED: flag(false, 'Whether files that you placed may be deleted to make room. false deletes downloads only.', reserved),
+  CACHE_MAX_DISK_MB: whole(20_000, 1, 1_000_000_000, 'Disk that everything stored may take (MB of 1,000,000 bytes), unfinished data included. A panel stops a server that is over its disk, so stay well below that.', { panelDefault: 2000 }),
+  CACHE_MIN_FREE_MB: whole(200, 0, 1_000_000_000, 'Free disk (MB) that is left to everybody else, whatever the limit says.'),
+  CACHE_ACCOUNTING: Type.Enum(['auto', 'apparent', 'allocated'], { default: 'auto', description: 'How a sparse file is counted. Panels count its apparent size; auto does so there, and counts allocated blocks elsewhere.' }),
+  CACHE_CLEANUP_INTERVAL: whole(300, 1, 86_400, 'Seconds between two looks at the limit; room is also made whenever it is needed.'),
+  CACHE_EVICT_PLACED: flag(false, 'Whether files that you placed may be deleted to make room. false deletes downloads only.'),
   CACHE_READ_ONLY: flag(false, 'Never write to or delete from the download directory: for media on a read-only disk, or a second server beside the one that writes. Nothing is downloaded then.')
 }
 

@@ -28,6 +28,7 @@ export const reasonCodes = {
   NO_ROOM: { isTemporary: true, isFinal: false },
   TOO_MANY_TORRENTS: { isTemporary: true, isFinal: false },
   SHUTTING_DOWN: { isTemporary: true, isFinal: false },
+  DELETED: { isTemporary: false, isFinal: true },
   STORE_CLOSED: { isTemporary: true, isFinal: false },
   STORE_FAILED: { isTemporary: true, isFinal: false }
 } as const
@@ -50,6 +51,12 @@ export class CodedError extends Error {
 /** What went wrong, as a CodedError: itself when it is one, else wrapped under `code` with the cause kept. */
 export function asCoded (error: unknown, code: ReasonCode): CodedError {
   if (error instanceof CodedError) return error
-  const message = error instanceof Error ? error.message : String(error)
-  return new CodedError(code, message, { cause: error })
+  return new CodedError(code, messageOf(error), { cause: error })
+}
+
+/** For people who must not learn our paths: an error of the system says which call failed and how, its `cause` the rest. */
+function messageOf (error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  if ('syscall' in error && 'code' in error) return `${String(error.syscall)} failed: ${String(error.code)}`
+  return error.message
 }

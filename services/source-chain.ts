@@ -1,5 +1,5 @@
 import { abortable, pause } from './deadline.ts'
-import { asCoded, CodedError } from './errors.ts'
+import { asCoded, CodedError, reasonCodes } from './errors.ts'
 import { NothingServes, walkSources } from './source-walk.ts'
 import type { Refusal, Walked } from './source-walk.ts'
 import type { Source, SourceFile, StreamRequest } from './source.ts'
@@ -78,7 +78,7 @@ export class SourceChain {
       return { ...walked, file: this.#spliced(walked.file, request) }
     } finally {
       start.requesters--
-      if (start.requesters === 0) {
+      if (start.requesters === 0 && this.#starts.get(key) === start) {
         start.linger = setTimeout(() => {
           start.controller.abort(new CodedError('START_TIMEOUT', 'nobody waits for this start any more'))
         }, this.#options.lingerMs)
@@ -109,6 +109,8 @@ export class SourceChain {
   async #walk (request: StreamRequest, sources: readonly Source[], engaged: string | undefined, signal: AbortSignal): Promise<Walked> {
     const { hedgeDelayMs, startTimeoutMs } = this.#options
     const walked = await walkSources(sources, request, { hedgeDelayMs, timeoutMs: startTimeoutMs, engaged }, signal)
+    // HEAD brings no bytes: who answers it has shown nothing.
+    if (request.head === null) return walked
     this.#engaged.delete(request.infohash)
     if (walked.file.isLocal) return walked
     this.#engaged.set(request.infohash, walked.file.source)
@@ -141,8 +143,8 @@ export class SourceChain {
         throw new CodedError('FILE_CHANGED', `${current.source} ended at byte ${position} of ${range.end + 1}`)
       } catch (error) {
         signal.throwIfAborted()
-        if (!file.isVerified) throw error
         const { code, message } = asCoded(error, 'SOURCE_FAILED')
+        if (!file.isVerified || reasonCodes[code].isFinal) throw error
         this.#options.log.warn({ infohash: request.infohash, source: current.source, position, code }, `source lost in the middle of a response: ${message}`)
         current = await this.#next(file, current, request, position, lastByteAt, failures++, signal)
       }

@@ -1,14 +1,20 @@
 import fp from 'fastify-plugin'
+import { tracked } from '../../services/cache/last-use.ts'
 
 export default fp(async function cacheSource (fastify) {
-  const { cache, torrents } = fastify
+  const { cache, torrents, lastUse } = fastify
   fastify.sources.add({
     name: 'cache',
     priority: 10,
     async open ({ infohash, fileIndex }, signal) {
       const metadata = await torrents.knownMetadata(infohash)
       const cached = await cache.find(infohash, fileIndex, metadata, signal)
-      return cached === null ? null : await cache.open(cached)
+      if (cached === null) return null
+      const file = await cache.open(cached)
+      return {
+        ...file,
+        async * read (range, signal) { yield * tracked(lastUse.begin(infohash, cached.fileIndex), file.read(range, signal)) }
+      }
     }
   })
-}, { name: 'cache-source', dependencies: ['source-chain', 'cache', 'torrents'], encapsulate: true })
+}, { name: 'cache-source', dependencies: ['source-chain', 'cache', 'torrents', 'budget'], encapsulate: true })

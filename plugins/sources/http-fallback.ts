@@ -8,7 +8,13 @@ export default fp(async function httpFallback (fastify) {
   const fetcher = new Fetcher({ allowPrivateNetworks: config.HTTP_ALLOW_PRIVATE_NETWORKS })
   fastify.addHook('onClose', async () => { await fetcher.close() })
   const source = httpSource({
-    torrents, fetcher, metadataUrls: config.TORRENT_METADATA_URLS, mirrorUrls: config.HTTP_MIRROR_URLS, stallTimeoutMs: config.STALL_TIMEOUT, log
+    torrents,
+    fetcher,
+    metadataUrls: config.TORRENT_METADATA_URLS,
+    mirrorUrls: config.HTTP_MIRROR_URLS,
+    stallTimeoutMs: config.STALL_TIMEOUT,
+    patienceMs: config.P2P_TIMEOUT,
+    log
   })
   fastify.sources.add({ ...source, priority: 40 })
 }, { name: 'http-fallback-source', dependencies: ['source-chain', 'torrents'], encapsulate: true })

@@ -1,6 +1,6 @@
 import { constants } from 'node:fs'
 import type { BigIntStats } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { access, lstat, open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { basename } from 'node:path'
 
@@ -77,14 +77,13 @@ export async function openDiskFile (options: DiskFileOptions): Promise<SourceFil
   }
 }
 
+/** By name: opening it only for this would cost as much as a small range. Reads look at what they have opened. */
 async function look (path: string): Promise<FileIdentity> {
   try {
-    const handle = await open(path, openFlags)
-    try {
-      return await identify(handle)
-    } finally {
-      await handle.close()
-    }
+    const stats = await lstat(path, { bigint: true })
+    if (!stats.isFile()) throw changed('is no regular file')
+    await access(path, constants.R_OK)
+    return identityOf(stats)
   } catch (error) {
     throw asReason(error)
   }

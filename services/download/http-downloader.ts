@@ -166,6 +166,8 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
       this.#grace = undefined
       if (this.#plan.ranges.length === 0) {
         for (const record of this.#records) record.forgive(now)
+        this.#storeFailures = 0
+        this.#storeRetryAt = -Infinity
       }
       this.#plan.ranges = ranges
     } else if (this.#plan.ranges.length > 0) {
@@ -272,6 +274,8 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
 
   #storeFailed (error: CodedError): void {
     this.#storeError = error
+    // Runs that fail side by side met the same trouble: it counts once.
+    if (performance.now() < this.#storeRetryAt) return
     this.#storeFailures++
     const backoffMs = Math.min(STORE_RETRY_MS * 2 ** (this.#storeFailures - 1), MAX_STORE_RETRY_MS)
     this.#storeRetryAt = performance.now() + backoffMs

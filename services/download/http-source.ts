@@ -25,6 +25,8 @@ export interface HttpSourceOptions {
   /** The file itself: URLs with `{hash}`, `{index}` and so on. */
   readonly mirrorUrls: readonly string[]
   readonly stallTimeoutMs: number
+  /** So long from the torrent's start another source may bring the metadata that no lookup found. */
+  readonly patienceMs: number
   readonly log: Log
 }
 
@@ -46,7 +48,7 @@ export function httpSource (options: HttpSourceOptions): Omit<Source, 'priority'
 
 async function openFromMirrors (request: StreamRequest, torrent: Torrent, options: HttpSourceOptions, signal: AbortSignal): Promise<SourceFile> {
   const { torrents, stallTimeoutMs } = options
-  await abortable(torrent.loaded, signal)
+  await abortable(torrent.load(), signal)
   const filler = await abortable(torrent.fill('http-fallback', async () => await startDownload(torrent, request, options)), signal)
   return await race(signal,
     async (signal) => await openFilledFile(request, { torrents, store: await torrent.ready(signal), filler, stallTimeoutMs }, signal),
@@ -78,15 +80,28 @@ async function startDownload (torrent: Torrent, request: StreamRequest, options:
 }
 
 /** From the caches of `.torrent` files, or from whichever other source brings it meanwhile. */
-async function findMetadata (torrent: Torrent, { fetcher, metadataUrls, log }: HttpSourceOptions): Promise<Metadata> {
+async function findMetadata (torrent: Torrent, { fetcher, metadataUrls, patienceMs, log }: HttpSourceOptions): Promise<Metadata> {
   const fields = { infohash: torrent.infohash }
   log.info(fields, '[Hybrid] Step 1: Downloading .torrent file...')
   const metadata = await race(torrent.closing,
-    async (signal) => await lookupTorrent({ infohash: torrent.infohash, templates: metadataUrls, exactSources: [...torrent.hints.exactSources], fetcher, signal, log }),
+    async (signal) => {
+      try {
+        return await lookupTorrent({ infohash: torrent.infohash, templates: metadataUrls, exactSources: [...torrent.hints.exactSources], fetcher, signal, log })
+      } catch (error) {
+        while (mayBringMetadata(torrent, patienceMs)) await pause(HOPE_INTERVAL_MS, signal)
+        throw error
+      }
+    },
     async (signal) => (await torrent.ready(signal)).metadata
   )
   log.info(fields, `[Hybrid] Downloaded .torrent (${metadata.torrent.length} bytes)`)
   return metadata
+}
+
+/** Is there another filler that is still looking, or has peers to ask? */
+function mayBringMetadata (torrent: Torrent, patienceMs: number): boolean {
+  const isInTurn = performance.now() < torrent.startedAt + patienceMs
+  return torrent.fillers.some(({ isHopeful }) => isInTurn || isHopeful)
 }
 
 function logSelection (metadata: Metadata, fileIndex: number | null, log: Log): void {

@@ -1,3 +1,4 @@
+import { tracked } from '../cache/last-use.ts'
 import { abortable, pause } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
 import { selectFile } from '../torrent/file-selection.ts'
@@ -27,9 +28,11 @@ export async function openFilledFile (request: StreamRequest, options: FilledFil
   const { torrents, store, filler, stallTimeoutMs } = options
   const { metadata } = store
   const file = selectFile(metadata, request.fileIndex)
-  await abortable(store.want(file.index), signal)
   const head = headOf(store, file.index, file.lengthBytes, request.head)
-  if (head !== null) await fetchHead(store, filler, file.index, head, signal)
+  if (head !== null) {
+    await abortable(store.want(file.index), signal)
+    await fetchHead(store, filler, file.index, head, signal)
+  }
   return {
     source: filler.name,
     name: file.name,
@@ -39,10 +42,14 @@ export async function openFilledFile (request: StreamRequest, options: FilledFil
     isVerified: true,
     isLocal: false,
     async * read (range, signal) {
-      const lease = torrents.join(metadata.infohash)
+      const lease = torrents.read(metadata.infohash, file.index)
       try {
         if (lease.torrent.store !== store) throw new CodedError('STORE_CLOSED', 'the torrent was let go and has started anew')
-        yield * readPieces(store, file.index, range, { want: filler.demand.open(), signal, stallTimeoutMs, progress: () => filler.receivedBytes })
+        yield * tracked(lease.reading, readPieces(store, file.index, range, { want: filler.demand.open(), signal, stallTimeoutMs, progress: () => filler.receivedBytes }))
+      } catch (error) {
+        signal.throwIfAborted()
+        // Why it was let go says more than that the store is closed.
+        throw lease.torrent.closing.aborted ? lease.torrent.closing.reason : error
       } finally {
         lease.release()
       }
@@ -59,14 +66,16 @@ function headOf (store: PieceStore, fileIndex: number, lengthBytes: number, head
 }
 
 /**
- * Waits until the piece is there and the filler may deliver what follows: a piece that another brought proves nothing for
- * this one. A window that this takes is left to the reader that comes next.
+ * Waits until the piece is there and this filler is one that delivers: it has received something since it was asked, or
+ * did before where nothing had to be asked. A piece that another brought proves nothing for this one. A window
+ * that this takes is left to the reader that comes next.
  */
 async function fetchHead (store: PieceStore, filler: Filler, fileIndex: number, position: number, signal: AbortSignal): Promise<void> {
   const { geometry } = store
   const piece = geometry.pieceAt(position)
   const seat = await store.sit(fileIndex, position, signal, { isShared: true })
   const want = filler.demand.open()
+  const receivedBefore = store.has(piece) ? 0 : filler.receivedBytes
   const onward = geometry.piece(Math.min(piece + 1, geometry.pieceCount - 1))
   const { leave } = seat
   const mayReadOn = leave === 'all' || (leave !== 'nothing' && onward <= leave.last)
@@ -76,7 +85,7 @@ async function fetchHead (store: PieceStore, filler: Filler, fileIndex: number, 
   ])
   try {
     await store.waitFor(piece, signal)
-    while (!filler.isHopeful) await pause(HOPE_INTERVAL_MS, signal)
+    while (!filler.isHopeful || filler.receivedBytes <= receivedBefore) await pause(HOPE_INTERVAL_MS, signal)
   } finally {
     want.release()
     seat.release()

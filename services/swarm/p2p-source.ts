@@ -40,7 +40,7 @@ export function p2pSource (options: P2pSourceOptions): Omit<Source, 'priority'> 
 
 async function openFromSwarm (request: StreamRequest, torrent: Torrent, options: P2pSourceOptions, signal: AbortSignal): Promise<SourceFile> {
   const { swarm, torrents, timeoutMs, stallTimeoutMs, log } = options
-  await abortable(torrent.loaded, signal)
+  await abortable(torrent.load(), signal)
   if (swarm.status.state === 'unavailable') throw new CodedError('P2P_UNAVAILABLE', swarm.status.reason)
   const filler = await torrent.fill('p2p', async () => {
     log.info({ infohash: torrent.infohash }, `[Hybrid] Trying P2P (timeout: ${timeoutMs}ms)...`)
@@ -52,10 +52,11 @@ async function openFromSwarm (request: StreamRequest, torrent: Torrent, options:
       async (signal) => await hopeless(torrent, filler, timeoutMs, signal)
     )
   } catch (error) {
-    if (error instanceof CodedError && error.code === 'P2P_TIMEOUT') {
+    const reason = startEnded(error) ? outOfTime(filler) : error
+    if (reason instanceof CodedError && reason.code === 'P2P_TIMEOUT') {
       log.info({ infohash: torrent.infohash, swarm: filler.state }, '[Hybrid] P2P failed: P2P timeout')
     }
-    throw error
+    throw reason
   }
 }
 
@@ -65,13 +66,17 @@ async function openFromSwarm (request: StreamRequest, torrent: Torrent, options:
  */
 async function hopeless (torrent: Torrent, filler: Filler, timeoutMs: number, signal: AbortSignal): Promise<never> {
   const endsAt = (filler.receivedBytes > 0 ? performance.now() : torrent.startedAt) + timeoutMs
-  try {
-    while (performance.now() < endsAt || filler.isHopeful) await pause(HOPE_INTERVAL_MS, signal)
-  } catch (error) {
-    if (!(error instanceof CodedError) || error.code !== 'START_TIMEOUT') throw error
-    throw new CodedError('P2P_TIMEOUT', `peers were there, but none delivered data in time (${filler.state})`)
-  }
+  while (performance.now() < endsAt || filler.isHopeful) await pause(HOPE_INTERVAL_MS, signal)
   throw new CodedError('P2P_TIMEOUT', `no peer delivered data within ${timeoutMs} ms (${filler.state})`)
+}
+
+function startEnded (error: unknown): boolean {
+  return error instanceof CodedError && error.code === 'START_TIMEOUT'
+}
+
+/** The whole start ran out of time before P2P's own turn had: what the swarm looked like says more than that. */
+function outOfTime (filler: Filler): CodedError {
+  return new CodedError('P2P_TIMEOUT', `${filler.isHopeful ? 'peers were there, but none' : 'no peer'} delivered data in time (${filler.state})`)
 }
 
 function fillFromSwarm (torrent: Torrent, swarm: Swarm, log: Log): ClosableFiller {

@@ -91,6 +91,7 @@ export function parseMetadata (torrent: Buffer, expectedInfohash?: string): Meta
   const last = files.at(-1)
   const lengthBytes = last === undefined ? 0 : last.offset + last.lengthBytes
   if (lengthBytes === 0) throw invalid('its files hold no bytes')
+  if (files.every(({ isPadding }) => isPadding)) throw invalid('it holds nothing but padding')
   const { pieceLength, pieces } = piecesOf(info, lengthBytes)
   const pieceCount = pieces.length / hashLength
 

@@ -1,16 +1,15 @@
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { stateFolder } from '../cache/stored-files.ts'
 import { pause } from '../deadline.ts'
 import { isVideo } from '../http/content-type.ts'
+import { Slots } from '../slots.ts'
 import { NothingServes } from '../source-walk.ts'
-import { writeFileAtomically } from '../write-file.ts'
+import { AddedTorrents } from './added-torrents.ts'
 import { selectFile } from './file-selection.ts'
 import type { CacheIndex } from '../cache/cache-index.ts'
 import type { StoredFiles } from '../cache/stored-files.ts'
 import type { Log } from '../log.ts'
 import type { SourceChain } from '../source-chain.ts'
 import type { Metadata } from './metadata.ts'
+import type { AddedTorrent } from './added-torrents.ts'
 import type { Hints, Torrent } from './torrent.ts'
 import type { Torrents } from './torrents.ts'
 
@@ -20,6 +19,8 @@ export interface TorrentListOptions {
   readonly torrents: Torrents
   readonly cache: CacheIndex
   readonly stored: StoredFiles
+  /** So many added torrents are downloaded at a time. */
+  readonly maxDownloads: number
   readonly log: Log
 }
 
@@ -56,12 +57,6 @@ export interface TorrentStatus {
   readonly addedAt: string | null
 }
 
-interface Added {
-  readonly infohash: string
-  readonly addedAt: string
-  readonly hints: Hints
-}
-
 interface Download {
   readonly controller: AbortController
   source: string | null
@@ -80,39 +75,47 @@ const SPEED_INTERVAL_MS = 1000
  */
 export class TorrentList {
   readonly #options: TorrentListOptions
-  readonly #added = new Map<string, Added>()
+  readonly #added: AddedTorrents
+  readonly #slots: Slots
   readonly #downloads = new Map<string, Download>()
   readonly #speeds = new Map<string, { receivedBytes: number, bytesPerSecond: number }>()
   readonly #timer: NodeJS.Timeout
   readonly #tasks = new Set<Promise<void>>()
   #isClosed = false
 
-  private constructor (options: TorrentListOptions) {
+  private constructor (options: TorrentListOptions, added: AddedTorrents) {
     this.#options = options
+    this.#added = added
+    this.#slots = new Slots(options.maxDownloads)
     this.#timer = setInterval(() => { this.#measureSpeeds() }, SPEED_INTERVAL_MS)
     this.#timer.unref()
   }
 
-  /** Reads what was added before and goes on with it. A record that cannot be read is reported and left as it is. */
+  /** Reads what was added before and goes on with it. */
   static async open (options: TorrentListOptions): Promise<TorrentList> {
-    const list = new TorrentList(options)
-    for (const added of await list.#load()) {
-      list.#added.set(added.infohash, added)
-      options.torrents.remember(added.infohash, added.hints)
-      list.#start(added)
+    const added = await AddedTorrents.open(options.directory, options.log)
+    const list = new TorrentList(options, added)
+    for (const entry of added.list()) {
+      options.torrents.remember(entry.infohash, entry.hints)
+      list.#start(entry)
     }
     return list
   }
 
-  /** Adds a torrent, or asks for it again; its download runs from now on by itself. Returns false when the list is full. */
+  /**
+   * Adds a torrent, or asks for it again; its download runs from now on by itself. Returns false when the list is full.
+   * Throws STORE_FAILED when the list cannot be written; then nothing was added.
+   */
   async add (infohash: string, hints: Hints): Promise<boolean> {
-    if (!this.#added.has(infohash) && this.#added.size >= ADDED_LIMIT) return false
-    const added = { infohash, hints, addedAt: this.#added.get(infohash)?.addedAt ?? new Date().toISOString() }
-    this.#added.set(infohash, added)
+    const before = this.#added.get(infohash)
+    if (before === undefined && this.#added.size >= ADDED_LIMIT) return false
+    const entry = { infohash, hints, addedAt: before?.addedAt ?? new Date().toISOString() }
+    await this.#added.add(entry)
+    // Removed, or added once more, while it was written: that counts.
+    if (this.#added.get(infohash) !== entry) return true
     this.#options.torrents.remember(infohash, hints)
-    await this.#save()
     this.#stop(infohash)
-    this.#start(added)
+    this.#start(entry)
     return true
   }
 
@@ -120,10 +123,10 @@ export class TorrentList {
   async remove (infohash: string, { deleteFiles }: { deleteFiles: boolean }): Promise<boolean> {
     if (await this.status(infohash) === null) return false
     this.#stop(infohash)
-    this.#added.delete(infohash)
     this.#options.torrents.forget(infohash)
+    const forgotten = this.#added.remove(infohash)
     await this.#options.torrents.remove(infohash, { deleteFiles })
-    await this.#save()
+    await forgotten
     return true
   }
 
@@ -132,7 +135,7 @@ export class TorrentList {
     const { torrents, cache } = this.#options
     const cached = await cache.list()
     const infohashes = new Set([
-      ...[...this.#added.keys()].reverse(),
+      ...this.#added.list().map(({ infohash }) => infohash).reverse(),
       ...torrents.list().map(({ infohash }) => infohash),
       ...cached.map(({ infohash }) => infohash)
     ])
@@ -187,7 +190,7 @@ export class TorrentList {
     })
   }
 
-  #start (added: Added): void {
+  #start (added: AddedTorrent): void {
     if (this.#isClosed) return
     const download: Download = { controller: new AbortController(), source: null, reason: null, isDone: false }
     this.#downloads.set(added.infohash, download)
@@ -201,12 +204,12 @@ export class TorrentList {
   }
 
   /** Tries until the file is there, with growing pauses; never rejects. */
-  async #run ({ infohash, hints }: Added, download: Download): Promise<void> {
+  async #run ({ infohash, hints }: AddedTorrent, download: Download): Promise<void> {
     const { signal } = download.controller
     let pauseMs = RETRY_PAUSE_MS.first
     while (!signal.aborted) {
       try {
-        await this.#downloadOnce(infohash, hints, download, signal)
+        await this.#slots.run(async () => { await this.#downloadOnce(infohash, hints, download, signal) }, signal)
         download.isDone = true
         download.reason = null
         return
@@ -242,27 +245,6 @@ export class TorrentList {
       this.#speeds.set(infohash, { receivedBytes, bytesPerSecond: before.bytesPerSecond * 0.6 + now * 0.4 })
     }
     for (const infohash of this.#speeds.keys()) if (!running.has(infohash)) this.#speeds.delete(infohash)
-  }
-
-  get #path (): string {
-    return join(this.#options.directory, stateFolder, 'added.json')
-  }
-
-  async #load (): Promise<Added[]> {
-    try {
-      const record: unknown = JSON.parse(await readFile(this.#path, 'utf8'))
-      if (typeof record === 'object' && record !== null && 'added' in record && Array.isArray(record.added)) return record.added
-      throw new Error('it is not a list of torrents')
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) {
-        this.#options.log.warn({ path: this.#path, err: error }, 'the list of added torrents cannot be read')
-      }
-      return []
-    }
-  }
-
-  async #save (): Promise<void> {
-    await writeFileAtomically(this.#path, JSON.stringify({ version: 1, added: [...this.#added.values()] }, null, 2))
   }
 }
 

@@ -21,10 +21,12 @@ export interface Hints {
 
 export interface TorrentOptions {
   readonly infohash: string
-  /** Finds metadata that is already on disk. */
+  /** Finds metadata that is already on disk. Never rejects. */
   readonly loadMetadata: () => Promise<Metadata | null>
-  /** Keeps the metadata and opens its piece store. Called once, with metadata that was checked against the infohash. */
+  /** Keeps the metadata and opens its piece store. Called until it has worked once, with metadata that was checked. */
   readonly openStore: (metadata: Metadata) => Promise<PieceStore>
+  /** Takes leave of the store, and closes it. */
+  readonly closeStore: (store: PieceStore) => Promise<void>
 }
 
 const HINT_LIMIT = 40
@@ -37,8 +39,6 @@ export class Torrent extends EventEmitter<{ hints: [], filler: [ClosableFiller] 
   readonly infohash: string
   /** When the start began, on the clock of performance.now(): limits of a start count from here, for every requester. */
   readonly startedAt = performance.now()
-  /** Settles when it is known whether metadata was on disk. */
-  readonly loaded: Promise<void>
   readonly hints = { trackers: new Set<string>(), webSeeds: new Set<string>(), exactSources: new Set<string>(), peers: new Set<string>() }
   name: string | null = null
   #metadata: Metadata | null = null
@@ -48,18 +48,16 @@ export class Torrent extends EventEmitter<{ hints: [], filler: [ClosableFiller] 
   readonly #fillers = new Map<string, Promise<ClosableFiller>>()
   readonly #liveFillers = new Set<ClosableFiller>()
   readonly #closing = new AbortController()
-  readonly #openStore: TorrentOptions['openStore']
+  readonly #options: TorrentOptions
+  readonly #onDisk: Promise<Metadata | null>
 
-  constructor ({ infohash, loadMetadata, openStore }: TorrentOptions) {
+  constructor (options: TorrentOptions) {
     super()
     this.setMaxListeners(0)
-    this.infohash = infohash
-    this.#openStore = openStore
+    this.infohash = options.infohash
+    this.#options = options
     this.#ready.promise.catch(() => {})
-    this.loaded = loadMetadata().then(async (metadata) => {
-      if (metadata !== null) await this.provide(metadata)
-    })
-    this.loaded.catch(() => {})
+    this.#onDisk = options.loadMetadata()
   }
 
   get metadata (): Metadata | null { return this.#metadata }
@@ -82,6 +80,12 @@ export class Torrent extends EventEmitter<{ hints: [], filler: [ClosableFiller] 
       }
     }
     if (isNew) this.emit('hints')
+  }
+
+  /** Opens the store where metadata is on disk already. Throws STORE_FAILED; then the next caller tries again. */
+  async load (): Promise<void> {
+    const metadata = await this.#onDisk
+    if (metadata !== null && this.#store === null) await this.provide(metadata)
   }
 
   /** Metadata that somebody found and checked against the infohash. The first one counts; the store opens once. */
@@ -108,21 +112,20 @@ export class Torrent extends EventEmitter<{ hints: [], filler: [ClosableFiller] 
     return await promise
   }
 
-  /** Ends the fillers, then the store, whose bits are on disk afterwards. Waiting readers get STORE_CLOSED. */
-  async close (): Promise<void> {
+  /** Ends the fillers, then the store, whose bits are on disk afterwards. Waiting readers get the reason. */
+  async close (reason: CodedError): Promise<void> {
     if (this.#closing.signal.aborted) return
-    const reason = new CodedError('STORE_CLOSED', `torrent ${this.infohash} was let go`)
     this.#closing.abort(reason)
     this.#ready.reject(reason)
     await Promise.allSettled(this.#fillers.values())
     await Promise.allSettled([...this.#liveFillers].map(async (filler) => { await filler.close() }))
-    await this.loaded.catch(() => {})
-    await this.#opening?.then(async (store) => { await store.close() }, () => {})
+    const store = await this.#opening?.catch(() => null)
+    if (store != null) await this.#options.closeStore(store)
   }
 
   async #open (metadata: Metadata): Promise<PieceStore> {
     try {
-      const store = await this.#openStore(metadata)
+      const store = await this.#options.openStore(metadata)
       this.#metadata = metadata
       this.name = metadata.name
       this.#store = store

@@ -1,16 +1,21 @@
 import { lstat, readFile, rm } from 'node:fs/promises'
 import { join, parse } from 'node:path'
+import { untracked } from '../cache/last-use.ts'
 import { stateFolder } from '../cache/stored-files.ts'
 import { CodedError } from '../errors.ts'
+import { Geometry } from '../pieces/geometry.ts'
 import { PieceStore } from '../pieces/piece-store.ts'
+import { unlimitedRoom } from '../pieces/room.ts'
 import { formatBytes } from '../format.ts'
 import { writeFileAtomically } from '../write-file.ts'
 import { selectFile } from './file-selection.ts'
 import { parseMetadata } from './metadata.ts'
 import { storedFileName } from './safe-file-name.ts'
 import { Torrent } from './torrent.ts'
+import type { Reading, StreamUse } from '../cache/last-use.ts'
 import type { StoredFiles } from '../cache/stored-files.ts'
 import type { Log } from '../log.ts'
+import type { Room } from '../pieces/room.ts'
 import type { Hints } from './torrent.ts'
 import type { Metadata } from './metadata.ts'
 
@@ -18,6 +23,10 @@ export interface TorrentsOptions {
   /** The download directory: finished files go here, everything else below `.self-streme`. */
   readonly directory: string
   readonly stored: StoredFiles
+  /** What stores may take of the disk; default: all. */
+  readonly room?: Room
+  /** Is told what is streamed. */
+  readonly use?: StreamUse
   /** A torrent that nobody needs lives on so long. */
   readonly lingerMs: number
   /** So many run at once. */
@@ -31,9 +40,16 @@ export interface Lease {
   release (): void
 }
 
+/** The lease of one reader, which has no claim on the torrent any more while it takes no bytes. */
+export interface ReaderLease extends Lease {
+  readonly reading: Reading
+}
+
+type Claim = Pick<Reading, 'isStalled'>
+
 interface Entry {
   readonly torrent: Torrent
-  leases: number
+  readonly claims: Set<Claim>
   idleSince: number
   linger: NodeJS.Timeout | undefined
 }
@@ -48,10 +64,14 @@ export class Torrents {
   readonly #metadata = new Map<string, Metadata | null>()
   readonly #hints = new Map<string, Hints>()
   readonly #options: TorrentsOptions
+  readonly #room: Room
+  readonly #use: StreamUse
   #isClosed = false
 
   constructor (options: TorrentsOptions) {
     this.#options = options
+    this.#room = options.room ?? unlimitedRoom
+    this.#use = options.use ?? untracked
   }
 
   /** The running torrents. */
@@ -82,12 +102,82 @@ export class Torrents {
     let entry = this.#entries.get(infohash)
     if (entry === undefined) {
       this.#makeRoom()
-      entry = { torrent: this.#create(infohash), leases: 0, idleSince: 0, linger: undefined }
+      entry = { torrent: this.#create(infohash), claims: new Set(), idleSince: 0, linger: undefined }
       entry.torrent.addHints(this.#hints.get(infohash) ?? {})
       this.#entries.set(infohash, entry)
     }
     entry.torrent.addHints(hints)
-    return this.#lease(entry)
+    return this.#lease(entry, { isStalled: false })
+  }
+
+  /** As `join`, for a reader of this file; says that it streams until it is released. */
+  read (infohash: string, fileIndex: number): ReaderLease {
+    const { torrent, release } = this.join(infohash)
+    const entry = this.#entries.get(infohash)
+    if (entry === undefined) throw new CodedError('STORE_CLOSED', `torrent ${infohash} was let go`)
+    const reading = this.#use.begin(infohash, fileIndex)
+    const lease = this.#lease(entry, reading)
+    release()
+    return {
+      torrent,
+      reading,
+      release: () => {
+        reading.end()
+        lease.release()
+      }
+    }
+  }
+
+  /** Is somebody at work with it: a start, a download, a reader that takes bytes? */
+  isBusy (infohash: string): boolean {
+    const claims = this.#entries.get(infohash)?.claims ?? []
+    for (const { isStalled } of claims) if (!isStalled) return true
+    return false
+  }
+
+  /**
+   * Closes the torrent if it runs and is not busy, then does this, while nothing of it starts anew. false: it is busy,
+   * or did not close within `limitMs`; then the work is not begun any more.
+   */
+  async whileClosed (infohash: string, work: () => Promise<void>, limitMs: number): Promise<boolean> {
+    if (this.isBusy(infohash)) return false
+    const entry = this.#entries.get(infohash)
+    if (entry !== undefined) this.#close(entry, letGo(entry.torrent))
+    const closed = this.#closing.get(infohash)
+    const begun = Promise.withResolvers<boolean>()
+    const timer = setTimeout(() => { begun.resolve(false) }, limitMs)
+    const done = this.#whileClosing(infohash, async () => {
+      await closed
+      begun.resolve(true)
+      if (await begun.promise) await work()
+    })
+    try {
+      if (await begun.promise) {
+        await done
+        return true
+      }
+      done.catch(() => { /* its work was never begun */ })
+      return false
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** The pieces of a file that reach into others, with their lengths: while those are not wanted, each is kept whole beside it. */
+  edgesOf (infohash: string, fileIndex: number): Map<number, number> {
+    const metadata = this.#metadata.get(infohash)
+    if (metadata == null) return new Map()
+    const geometry = this.get(infohash)?.store?.geometry ?? new Geometry(metadata)
+    const range = geometry.rangeOfFile(fileIndex)
+    if (range === null) return new Map()
+    const { first, last } = geometry.piecesOf(range)
+    const isEdge = (piece: typeof first): boolean => geometry.spansOf(piece).some((span) => span.fileIndex !== fileIndex && metadata.files[span.fileIndex]?.isPadding !== true)
+    return new Map([first, last].filter(isEdge).map((piece) => [piece, geometry.lengthOf(piece)]))
+  }
+
+  /** The torrent's name, where its metadata is known. */
+  async nameOf (infohash: string): Promise<string | null> {
+    return (await this.knownMetadata(infohash))?.name ?? null
   }
 
   /** Metadata of a torrent that runs or is kept on disk; null when there is none. Never touches the network. */
@@ -96,48 +186,51 @@ export class Torrents {
     if (running != null) return running
     const known = this.#metadata.get(infohash)
     if (known !== undefined) return known
-    const metadata = await this.#readMetadata(infohash)
-    this.#metadata.set(infohash, metadata)
+    const metadata = this.#metadata.get(infohash) ?? await this.#readMetadata(infohash)
+    // Found elsewhere and kept while the disk was read: that counts.
+    if (!this.#metadata.has(infohash)) this.#metadata.set(infohash, metadata)
     const [oldest] = this.#metadata.keys()
     if (oldest !== undefined && this.#metadata.size > METADATA_LIMIT) this.#metadata.delete(oldest)
     return metadata
   }
 
-  /** Lets a torrent go at once: its readers get STORE_CLOSED; with `deleteFiles` everything the server stored of it goes too. */
+  /**
+   * Lets a torrent go at once: its readers get DELETED; with `deleteFiles` everything the server stored of it goes too.
+   * Whoever joins it meanwhile waits until it is gone.
+   */
   async remove (infohash: string, { deleteFiles }: { deleteFiles: boolean }): Promise<void> {
     const entry = this.#entries.get(infohash)
-    if (entry !== undefined) this.#close(entry)
-    await this.#closing.get(infohash)
-    if (!deleteFiles) return
-    for (const { path } of this.#options.stored.list().filter((stored) => stored.infohash === infohash)) {
-      await rm(join(this.#options.directory, path), { force: true })
-    }
-    await this.#options.stored.remove(infohash)
-    await rm(this.#partialDirectory(infohash), { recursive: true, force: true })
-    await rm(this.#metadataPath(infohash), { force: true })
-    this.#metadata.delete(infohash)
+    if (entry !== undefined) this.#close(entry, new CodedError('DELETED', `torrent ${infohash} was deleted`))
+    const closed = this.#closing.get(infohash)
+    await this.#whileClosing(infohash, async () => {
+      await closed
+      if (deleteFiles) await this.#deleteFiles(infohash)
+      this.#room.release(infohash)
+    })
   }
 
   /** Closes all torrents; their bits are on disk afterwards. */
   async close (): Promise<void> {
     this.#isClosed = true
-    for (const entry of this.#entries.values()) this.#close(entry)
+    for (const entry of this.#entries.values()) this.#close(entry, letGo(entry.torrent))
     await Promise.all(this.#closing.values())
   }
 
-  #lease (entry: Entry): Lease {
+  #lease (entry: Entry, reading: Claim): Lease {
     clearTimeout(entry.linger)
-    entry.leases++
+    // One object for each lease: the same reading might come twice.
+    const claim: Claim = { get isStalled () { return reading.isStalled } }
+    entry.claims.add(claim)
     let isReleased = false
     return {
       torrent: entry.torrent,
       release: () => {
         if (isReleased) return
         isReleased = true
-        entry.leases--
-        if (entry.leases > 0) return
+        entry.claims.delete(claim)
+        if (entry.claims.size > 0) return
         entry.idleSince = performance.now()
-        entry.linger = setTimeout(() => { this.#close(entry) }, this.#options.lingerMs)
+        entry.linger = setTimeout(() => { this.#close(entry, letGo(entry.torrent)) }, this.#options.lingerMs)
         entry.linger.unref()
       }
     }
@@ -145,28 +238,54 @@ export class Torrents {
 
   #makeRoom (): void {
     if (this.#entries.size < this.#options.maxTorrents) return
-    const idle = [...this.#entries.values()].filter(({ leases }) => leases === 0).sort((a, b) => a.idleSince - b.idleSince)[0]
+    const idle = [...this.#entries.values()].filter(({ claims }) => claims.size === 0).sort((a, b) => a.idleSince - b.idleSince)[0]
     if (idle === undefined) {
       throw new CodedError('TOO_MANY_TORRENTS', `${this.#entries.size} torrents are being streamed or downloaded, more than MAX_TORRENTS allows`)
     }
-    this.#close(idle)
+    this.#close(idle, letGo(idle.torrent))
   }
 
-  #close (entry: Entry): void {
+  #close (entry: Entry, reason: CodedError): void {
     const { torrent } = entry
     if (this.#entries.get(torrent.infohash) !== entry) return
     clearTimeout(entry.linger)
     this.#entries.delete(torrent.infohash)
-    const closed = torrent.close().catch((error: unknown) => {
+    this.#whileClosing(torrent.infohash, async () => {
+      try {
+        await torrent.close(reason)
+      } finally {
+        this.#room.release(torrent.infohash)
+      }
+    }).catch((error: unknown) => {
       this.#options.log.error({ infohash: torrent.infohash, err: error }, 'torrent did not close cleanly')
-    }).finally(() => {
-      if (this.#closing.get(torrent.infohash) === closed) this.#closing.delete(torrent.infohash)
     })
-    this.#closing.set(torrent.infohash, closed)
+  }
+
+  /** Does this after what is being closed of the torrent; one that starts anew waits for the end of it. */
+  async #whileClosing (infohash: string, work: () => Promise<void>): Promise<void> {
+    const done = work()
+    const settled = done.catch(() => {}).finally(() => {
+      if (this.#closing.get(infohash) === settled) this.#closing.delete(infohash)
+    })
+    this.#closing.set(infohash, settled)
+    await done
+  }
+
+  /** Only what the record vouches for: a file that a person put into the place of a stored one stays. */
+  async #deleteFiles (infohash: string): Promise<void> {
+    const { directory, stored } = this.#options
+    for (const entry of stored.list().filter((entry) => entry.infohash === infohash)) {
+      if (await stored.check(entry) !== null) await rm(join(directory, entry.path), { force: true })
+    }
+    await stored.remove(infohash)
+    await rm(this.#partialDirectory(infohash), { recursive: true, force: true })
+    await rm(this.#metadataPath(infohash), { force: true })
+    this.#metadata.delete(infohash)
   }
 
   #create (infohash: string): Torrent {
     const before = this.#closing.get(infohash) ?? Promise.resolve()
+    const promotions = new Set<Promise<void>>()
     return new Torrent({
       infohash,
       loadMetadata: async () => {
@@ -177,13 +296,22 @@ export class Torrents {
         await before
         await this.#keepMetadata(metadata)
         const promoted = await this.#promotedOf(infohash)
-        const store = await PieceStore.open({ metadata, directory: this.#partialDirectory(infohash), promoted, log: this.#options.log })
+        const store = await PieceStore.open({ metadata, directory: this.#partialDirectory(infohash), promoted, room: this.#room, log: this.#options.log })
         store.on('finished', (fileIndex) => {
-          this.#promote(store, metadata, fileIndex).catch((error: unknown) => {
+          const promotion = this.#promote(store, metadata, fileIndex).catch((error: unknown) => {
             this.#options.log.error({ infohash, fileIndex, err: error }, 'finished file could not be moved into the cache; it stays with the unfinished ones')
-          })
+          }).finally(() => { promotions.delete(promotion) })
+          promotions.add(promotion)
         })
+        // A file that was whole when the server stopped is said to be finished now.
+        for (const [fileIndex] of store.layout.files) await store.want(fileIndex)
         return store
+      },
+      closeStore: async (store) => {
+        // What is whole is said to be finished once it is on the disk, and moved into the cache before the store closes.
+        await store.flush().catch(() => {})
+        await Promise.all(promotions)
+        await store.close()
       }
     })
   }
@@ -246,4 +374,8 @@ export class Torrents {
   #partialDirectory (infohash: string): string {
     return join(this.#options.directory, stateFolder, 'partial', infohash)
   }
+}
+
+function letGo ({ infohash }: Torrent): CodedError {
+  return new CodedError('STORE_CLOSED', `torrent ${infohash} was let go`)
 }

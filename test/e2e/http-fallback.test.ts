@@ -95,7 +95,7 @@ t.test('the same by the web seeds that the torrent itself names (BEP 19)', async
   const torrent = await makeTorrent(files, { name: 'Pack + more', webSeeds: [mirror.webSeed] })
   const { app, url } = await startApp(t)
   const lease = app.torrents.join(torrent.infohash)
-  await lease.torrent.loaded
+  await lease.torrent.load()
   await lease.torrent.provide(torrent.metadata)
   lease.release()
   for (const [i, bytes] of Object.values(files).entries()) {
@@ -112,7 +112,7 @@ t.test('hostile file names stay inside the directory', async (t) => {
   const { app, url, directory } = await startApp(t, { TORRENT_DOWNLOAD_PATH: join(root, 'cache'), HTTP_MIRROR_URLS: (await startMirror(t, torrent)).mirrorUrl })
   const files = torrent.metadata.files.map((file, i) => ({ ...file, name: names[i] ?? '', path: names[i] ?? '', components: (names[i] ?? '').split('/') }))
   const lease = app.torrents.join(torrent.infohash)
-  await lease.torrent.loaded
+  await lease.torrent.load()
   await lease.torrent.provide({ ...torrent.metadata, files })
   for (const [i, content] of bytes.entries()) {
     t.ok(content.equals(await bytesFrom(`${url}/stream/proxy/${torrent.infohash}?fileIndex=${i}`)), names[i] ?? '')

@@ -128,7 +128,7 @@ t.test('a fileIndex that is no number is a clear 400', async (t) => {
   const { url } = await startApp(t)
   const { status, body } = await jsonFrom(`${url}/stream/proxy/${infohash}?fileIndex=first`)
   t.equal(status, 400)
-  t.match(body.message, /fileIndex must be integer/)
+  t.match(body.message, /fileIndex must be a whole number from 0 on, got "first"/)
 })
 
 t.test('cache-only mode says so, and mock hashes still play', async (t) => {

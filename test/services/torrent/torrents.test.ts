@@ -56,6 +56,7 @@ t.test('metadata is kept: the next start needs no lookup; damaged metadata count
 
   const again = await open(t, { directory })
   const lease = again.torrents.join(torrent.infohash)
+  await lease.torrent.load()
   t.equal((await lease.torrent.ready(never)).metadata.name, 'Film.mp4')
   lease.release()
   await again.torrents.close()

@@ -1,0 +1,726 @@
+import { realpath, rm, statfs, unlink } from 'node:fs/promises'
+import { join, relative, sep } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { coalesce } from '../coalesce.ts'
+import { CodedError } from '../errors.ts'
+import { formatBytes } from '../format.ts'
+import { mapBounded } from '../map-bounded.ts'
+import { entriesOf, fullUsage, lookConcurrency, nothing, sum, usageBelow, usageOf } from './disk-usage.ts'
+import { Holding } from './holding.ts'
+import { stateFolder } from './stored-files.ts'
+import { fairShares } from './window-shares.ts'
+import type { Log } from '../log.ts'
+import type { Room, WindowClaim } from '../pieces/room.ts'
+import type { Accounting, Usage } from './disk-usage.ts'
+import type { HeldWindow } from './holding.ts'
+import type { LastUse } from './last-use.ts'
+import type { StoredFile, StoredFiles } from './stored-files.ts'
+
+/** A file that a person placed, as the cache index lists it. */
+export interface PlacedEntry {
+  readonly infohash: string
+  /** Absolute, links resolved. */
+  readonly path: string
+  readonly name: string
+  readonly fileIndex: number | null
+  readonly isVerified: boolean
+  readonly isStored: boolean
+}
+
+/** What the budget has to know of torrents that run. */
+export interface RunningTorrents {
+  /** Somebody is at work with it: a start, a download, a reader that takes bytes. */
+  isBusy (infohash: string): boolean
+  /**
+   * Closes the torrent if it runs and nobody is at work with it, then runs `work`, while no new start gets at its
+   * files. false: it is busy, or did not close within `limitMs`; then `work` does not run any more.
+   */
+  whileClosed (infohash: string, work: () => Promise<void>, limitMs: number): Promise<boolean>
+  /** The pieces of a file that reach into others, with their lengths: each may be kept whole beside it. */
+  edgesOf (infohash: string, fileIndex: number): ReadonlyMap<number, number>
+  nameOf (infohash: string): Promise<string | null>
+}
+
+export interface DiskBudgetOptions {
+  /** The download directory. */
+  readonly directory: string
+  readonly limitBytes: number
+  /** So much free disk is left to others. */
+  readonly minFreeBytes: number
+  readonly accounting: Accounting
+  /** Placed files count, and may go. Else they do neither. */
+  readonly canEvictPlaced: boolean
+  /** Nothing is deleted, ever. */
+  readonly isReadOnly?: boolean
+  readonly stored: StoredFiles
+  readonly lastUse: LastUse
+  readonly torrents: RunningTorrents
+  /** Everything that is cached, as far as a person placed it. */
+  readonly placed: () => Promise<readonly PlacedEntry[]>
+  readonly log: Log
+  /** Free bytes of the directory's file system that this user may take. */
+  readonly freeBytes?: (directory: string) => Promise<number>
+  /** Milliseconds on a clock that never goes back. */
+  readonly now?: () => number
+  /** How long a newcomer waits for windows to shrink. */
+  readonly shrinkLimitMs?: number
+}
+
+export type CacheKind = 'stored' | 'partial' | 'placed'
+
+export interface CacheEntry {
+  readonly infohash: string
+  readonly fileIndex: number | null
+  readonly kind: CacheKind
+  readonly name: string | null
+  /** Relative to the download directory, or absolute for what lies elsewhere. */
+  readonly path: string
+  /** By the accounting. */
+  readonly countedBytes: number
+  readonly lastStreamedAt: number | null
+  readonly isPinned: boolean
+  readonly isStreaming: boolean
+  readonly isVerified: boolean
+}
+
+export interface CacheTotals {
+  readonly usedBytes: number
+  readonly limitBytes: number
+  /** null: the file system does not say. */
+  readonly freeBytes: number | null
+  readonly minFreeBytes: number
+  readonly accounting: Accounting
+}
+
+export type Removal = { readonly outcome: 'removed', readonly files: number, readonly countedBytes: number } | { readonly outcome: 'unknown' | 'busy' | 'placed' | 'read-only' }
+
+interface Victim {
+  readonly kind: CacheKind
+  readonly infohash: string
+  /** undefined: any, or nobody knows which. */
+  readonly fileIndex: number | undefined
+  readonly usedAt: number
+  readonly countedBytes: number
+  readonly allocatedBytes: number
+  /** What others may take of the disk once it is gone: of an open torrent also what that was promised. */
+  readonly diskBytes: number
+  /** false: it could not go, or need not when its torrent was closed. */
+  readonly evict: (isNeeded: () => boolean) => Promise<boolean>
+}
+
+interface Excess {
+  readonly countedBytes: number
+  readonly diskBytes: number
+}
+
+/** A full window is smooth with any bit rate: so much is made room for at the cost of what is idle. */
+const comfortableWindowBytes = 64 * 1024 * 1024
+/** What each open store writes beside its files: the bitmap, and its next version. */
+const storeOverheadBytes = 64 * 1024
+/** A torrent that takes longer to close is not evicted this time. */
+const closeLimitMs = 10_000
+/** A file system that does not answer must not hold up every stream. */
+const answerLimitMs = 5000
+const freshMs = 1000
+/** A list is asked for again and again by a page that shows it. */
+const listFreshMs = 5000
+const shrinkPollMs = 25
+const complaintMs = 600_000
+
+/**
+ * The one authority over what the server stores in the download directory: finished files, unfinished ones, windows,
+ * metadata and records. Open stores count what they may grow to, everything else what it takes. Who asks for room gets
+ * it only once it is there: the least recently streamed goes before, never what is being streamed, pinned, or placed by
+ * a person (unless told). Questions are answered one after the other.
+ */
+export class DiskBudget implements Room {
+  readonly #options: DiskBudgetOptions
+  readonly #state: string
+  readonly #now: () => number
+  readonly #holdings = new Map<string, Holding>()
+  /** Records and whatever else lies beside the torrents' own folders. */
+  #records: Usage = nothing
+  #placed: ReadonlyArray<{ readonly entry: PlacedEntry, readonly usage: Usage }> = []
+  readonly #windows = new Set<HeldWindow>()
+  /** Questions that wait or are being answered, by torrent: such a torrent cannot be closed, for its store waits for us. */
+  readonly #asking = new Map<string, number>()
+  /** Whose torrent is being closed: its store must not wait for us. */
+  #evicting: string | null = null
+  #turn: Promise<unknown> = Promise.resolve()
+  #measuredAt = -Infinity
+  /** What open stores may take of the disk in all, as of some moment: what is free, less the reserve, and what they hold. */
+  #openLimit = { bytes: Infinity, freeBytes: null as number | null, at: -Infinity }
+  readonly #refresh = coalesce(() => this.#lookAtDisk())
+  #hasWarnedOfDisk = false
+  #isOverLimit = false
+  #writeFailedAt = -Infinity
+  readonly #misfits = new Map<string, string>()
+  #isClosed = false
+
+  constructor (options: DiskBudgetOptions) {
+    this.#options = options
+    this.#state = join(options.directory, stateFolder)
+    this.#now = options.now ?? (() => performance.now())
+  }
+
+  /** Bytes that count now, by the accounting. */
+  get usedBytes (): number {
+    let bytes = this.#records.countedBytes
+    for (const { fixedBytes } of this.#holdings.values()) bytes += fixedBytes
+    for (const { grantedBytes } of this.#windows) bytes += grantedBytes
+    for (const { usage } of this.#placed) bytes += usage.countedBytes
+    return bytes
+  }
+
+  /** What the disk or the budget keeps from working, in words; empty when all is well. */
+  problems (): string[] {
+    const { minFreeBytes, limitBytes } = this.#options
+    const { freeBytes } = this.#openLimit
+    const problems = []
+    if (freeBytes !== null && freeBytes < minFreeBytes) problems.push(`disk: ${formatBytes(freeBytes)} free, less than the ${formatBytes(minFreeBytes)} that CACHE_MIN_FREE_MB keeps`)
+    if (this.#now() - this.#writeFailedAt < complaintMs) problems.push('disk: a write failed for lack of space')
+    if (this.#isOverLimit) problems.push(`cache: over its ${formatBytes(limitBytes)}, and all of it is pinned or in use`)
+    return [...problems, ...this.#misfits.values()]
+  }
+
+  async takeFile (infohash: string, fileIndex: number, lengthBytes: number): Promise<boolean> {
+    return await this.#ask(infohash, async () => {
+      const holding = await this.#opened(infohash)
+      if (holding.hasClaim(fileIndex)) return true
+      const edges = [...this.#options.torrents.edgesOf(infohash, fileIndex)].map(([piece, length]) => [piece, this.#full(length)] as const)
+      const claimed = holding.claim(fileIndex, this.#full(lengthBytes), new Map(edges))
+      if (await this.#makeFit()) {
+        this.#misfits.delete(infohash)
+        return true
+      }
+      claimed.undo()
+      const { limitBytes } = this.#options
+      this.#misfits.set(infohash, `cache: a file of ${formatBytes(lengthBytes)} does not fit (${formatBytes(limitBytes)} in all), it plays from a window`)
+      this.#options.log.info({ infohash, fileIndex, lengthBytes, usedBytes: this.usedBytes }, 'file does not fit into the cache, it plays from a window')
+      return false
+    })
+  }
+
+  async openWindow (infohash: string, leastBytes: number, mostBytes: number): Promise<WindowClaim> {
+    return await this.#ask(infohash, async () => {
+      const holding = await this.#opened(infohash)
+      const window: HeldWindow = { leastBytes, mostBytes: Math.max(leastBytes, mostBytes), grantedBytes: 0, infohash }
+      this.#windows.add(window)
+      holding.addWindow(window)
+      // For comfort only what may go goes; for the least, others' windows shrink as well.
+      const comfortableBytes = Math.min(window.mostBytes, Math.max(leastBytes, comfortableWindowBytes))
+      await this.#evictFor(() => this.#excess(comfortableBytes), { isPartialEnough: true })
+      if (await this.#makeFit()) {
+        this.#misfits.delete(infohash)
+        this.#grant(window)
+        return this.#claimOf(window)
+      }
+      this.#dropWindow(window)
+      this.#misfits.set(infohash, 'cache: there is no room for a window')
+      throw new CodedError('NO_ROOM', 'what is being streamed takes all the room of the cache: try again when another stream has ended')
+    })
+  }
+
+  async makeRoom (bytes: number): Promise<boolean> {
+    this.#writeFailedAt = this.#now()
+    return await this.#inTurn(async () => {
+      let freed = 0
+      const evicted = await this.#evictFor(() => ({ countedBytes: 0, diskBytes: bytes - freed }), { isPartialEnough: true, onEvicted: (victim) => { freed += victim.allocatedBytes } })
+      this.#options.log.warn({ bytes, freedBytes: freed }, 'the disk is full')
+      return evicted > 0
+    })
+  }
+
+  release (infohash: string): void {
+    this.#misfits.delete(infohash)
+    // In turn, so that a store that opens next is asked for anew after this.
+    this.#inTurn(async () => {
+      this.#holding(infohash).closeStore()
+      await this.#measureTorrent(infohash)
+    }).catch(() => { /* only a budget that is closed refuses, and it has nothing to count */ })
+  }
+
+  /** Measures what is there and lets go what is too much. Never fails. */
+  async cleanUp (): Promise<void> {
+    await this.#inTurn(async () => {
+      await this.#measure()
+      await this.#evictFor(() => this.#excess(0), { isPartialEnough: true })
+      await this.#refresh()
+      const excess = this.#excess(0)
+      const isOverLimit = excess.countedBytes > 0
+      if (isOverLimit && !this.#isOverLimit) {
+        this.#options.log.warn({ usedBytes: this.usedBytes, limitBytes: this.#options.limitBytes }, 'the cache is over its limit, and all of it is pinned or in use')
+      }
+      this.#isOverLimit = isOverLimit
+      const placed = new Set(this.#placed.map(({ entry }) => entry.infohash))
+      this.#options.lastUse.prune((infohash) => this.#holdings.has(infohash) || placed.has(infohash))
+    }).catch((error: unknown) => {
+      if (!this.#isClosed) this.#options.log.warn({ err: error }, 'the cache could not be cleaned up')
+    })
+  }
+
+  /** Everything in the cache, the least recently streamed first, as of the last measurement. */
+  async list (): Promise<CacheEntry[]> {
+    const { lastUse, torrents, stored, directory } = this.#options
+    const entries: CacheEntry[] = []
+    await this.#inTurn(async () => { if (this.#now() - this.#measuredAt > listFreshMs) await this.#measure() })
+    const common = (infohash: string, fileIndex?: number) => ({
+      infohash, lastStreamedAt: lastUse.at(infohash, fileIndex), isPinned: lastUse.isPinned(infohash), isStreaming: lastUse.isStreaming(infohash, fileIndex)
+    })
+    for (const { infohash, fileIndex, name, path } of stored.list()) {
+      const countedBytes = this.#holdings.get(infohash)?.fileBytes(fileIndex) ?? 0
+      entries.push({ ...common(infohash, fileIndex), fileIndex, kind: 'stored', name, path, countedBytes, isVerified: true })
+    }
+    for (const [infohash, holding] of this.#holdings) {
+      if (!holding.isPartial) continue
+      const countedBytes = holding.partialBytes
+      entries.push({ ...common(infohash), fileIndex: null, kind: 'partial', name: await torrents.nameOf(infohash), path: join(stateFolder, 'partial', infohash), countedBytes, isVerified: true })
+    }
+    const root = await realpath(directory).catch(() => directory)
+    for (const entry of await this.#listPlaced()) {
+      const { infohash, fileIndex, name, path, isVerified } = entry
+      const { countedBytes } = await usageOf(path, this.#options.accounting).catch(() => nothing)
+      const shown = isInside(root, path) ? relative(root, path) : path
+      entries.push({ ...common(infohash, fileIndex ?? undefined), fileIndex, kind: 'placed', name, path: shown, countedBytes, isVerified })
+    }
+    return entries.sort((a, b) => (a.lastStreamedAt ?? 0) - (b.lastStreamedAt ?? 0))
+  }
+
+  async totals (): Promise<CacheTotals> {
+    await this.#refresh()
+    const { limitBytes, minFreeBytes, accounting } = this.#options
+    return { usedBytes: this.usedBytes, limitBytes, minFreeBytes, accounting, freeBytes: this.#openLimit.freeBytes }
+  }
+
+  /** Is anything of this torrent in the cache? */
+  async has (infohash: string): Promise<boolean> {
+    return (await this.list()).some((entry) => entry.infohash === infohash)
+  }
+
+  /** Deletes what is cached of a torrent, pinned or not; `busy`: it is being streamed or downloaded. What a person placed goes only with CACHE_EVICT_PLACED. */
+  async remove (infohash: string): Promise<Removal> {
+    return await this.#inTurn(async () => {
+      await this.#measure()
+      const mine = this.#candidates().filter((victim) => victim.infohash === infohash)
+      if (mine.length === 0) {
+        const isPlaced = (await this.#listPlaced()).some((entry) => entry.infohash === infohash)
+        return { outcome: isPlaced ? 'placed' : 'unknown' }
+      }
+      if (this.#options.isReadOnly === true) return { outcome: 'read-only' }
+      if (mine.some((victim) => this.#isInUse(victim))) return { outcome: 'busy' }
+      const gone = await this.#evictAll(mine)
+      if (gone.length < mine.length) return { outcome: 'busy' }
+      return { outcome: 'removed', files: gone.length, countedBytes: gone.reduce((bytes, { countedBytes }) => bytes + countedBytes, 0) }
+    })
+  }
+
+  /** Deletes everything that is neither pinned nor in use; answers with what went and what stayed. */
+  async clear (): Promise<{ files: number, countedBytes: number, kept: number }> {
+    return await this.#inTurn(async () => {
+      await this.#measure()
+      const candidates = this.#candidates()
+      const gone = await this.#evictAll(candidates.filter((victim) => this.#mayGo(victim)))
+      return { files: gone.length, countedBytes: gone.reduce((bytes, { countedBytes }) => bytes + countedBytes, 0), kept: candidates.length - gone.length }
+    })
+  }
+
+  /** Ends what is under way; who asks afterwards gets SHUTTING_DOWN. */
+  async close (): Promise<void> {
+    this.#isClosed = true
+    await this.#turn.catch(() => { /* it was told to whoever asked for it */ })
+  }
+
+  /** One question of a store, in turn; while it waits the store's torrent is not closed. */
+  async #ask<T> (infohash: string, work: () => Promise<T>): Promise<T> {
+    // Its store is about to close, and would wait for us while we wait for it.
+    if (this.#evicting === infohash) throw new CodedError('STORE_CLOSED', 'the torrent is being let go')
+    this.#asking.set(infohash, (this.#asking.get(infohash) ?? 0) + 1)
+    try {
+      return await this.#inTurn(async () => {
+        if (this.#measuredAt === -Infinity) await this.#measure()
+        return await work()
+      })
+    } finally {
+      const others = (this.#asking.get(infohash) ?? 1) - 1
+      if (others > 0) this.#asking.set(infohash, others)
+      else this.#asking.delete(infohash)
+    }
+  }
+
+  #inTurn<T> (work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.catch(() => { /* it was told to whoever asked for it */ }).then(async () => {
+      if (this.#isClosed) throw new CodedError('SHUTTING_DOWN', 'the server is shutting down')
+      return await work()
+    })
+    this.#turn = result
+    return result
+  }
+
+  /** The torrent as it is when its store opens: measured, for what it holds already is not asked for twice. */
+  async #opened (infohash: string): Promise<Holding> {
+    if (this.#holdings.get(infohash)?.isOpen !== true) await this.#measureTorrent(infohash)
+    return this.#holding(infohash)
+  }
+
+  #holding (infohash: string): Holding {
+    const holding = this.#holdings.get(infohash) ?? new Holding(this.#full(storeOverheadBytes))
+    this.#holdings.set(infohash, holding)
+    return holding
+  }
+
+  #full (bytes: number): number {
+    return fullUsage(bytes, this.#options.accounting)
+  }
+
+  #claimOf (window: HeldWindow): WindowClaim {
+    const grant = (): number => {
+      if (this.#now() - this.#openLimit.at > freshMs) void this.#refresh()
+      return this.#windows.has(window) ? this.#grant(window) : 0
+    }
+    return {
+      get bytes () { return grant() },
+      release: () => {
+        if (!this.#windows.has(window)) return
+        this.#dropWindow(window)
+        this.#inTurn(async () => { await this.#measureTorrent(window.infohash) }).catch(() => { /* only a budget that is closed refuses, and it has nothing to count */ })
+      }
+    }
+  }
+
+  #dropWindow (window: HeldWindow): void {
+    this.#windows.delete(window)
+    this.#holdings.get(window.infohash)?.removeWindow(window)
+  }
+
+  /** What the window may hold from now on. Grows only into what the others have given back. */
+  #grant (window: HeldWindow): number {
+    const windows = [...this.#windows]
+    const roomBytes = this.#roomForWindows()
+    const fair = fairShares(roomBytes, windows)[windows.indexOf(window)] ?? window.leastBytes
+    const others = windows.reduce((bytes, other) => bytes + (other === window ? 0 : other.grantedBytes), 0)
+    window.grantedBytes = Math.max(window.leastBytes, Math.min(fair, roomBytes - others))
+    return window.grantedBytes
+  }
+
+  #roomForWindows (): number {
+    const granted = [...this.#windows].reduce((bytes, { grantedBytes }) => bytes + grantedBytes, 0)
+    return Math.max(0, Math.min(this.#options.limitBytes - this.usedBytes + granted, this.#openLimit.bytes - this.#openBytes() + granted))
+  }
+
+  /** What open stores have been promised, windows included. */
+  #openBytes (): number {
+    let bytes = 0
+    for (const holding of this.#holdings.values()) if (holding.isOpen) bytes += holding.fixedBytes
+    for (const { grantedBytes } of this.#windows) bytes += grantedBytes
+    return bytes
+  }
+
+  /**
+   * How much too much there is, if windows shrink to their least and the one that comes gets `windowBytes`: by the
+   * limit, and by what is free on the disk. Nothing too much: both are 0 or less.
+   */
+  #excess (windowBytes: number): Excess {
+    let [granted, needed, newest] = [0, 0, 0]
+    for (const window of this.#windows) {
+      granted += window.grantedBytes
+      needed += window.leastBytes
+      if (window.grantedBytes === 0) newest = window.leastBytes
+    }
+    const change = needed - granted + Math.max(0, windowBytes - newest)
+    return {
+      countedBytes: this.usedBytes + change - this.#options.limitBytes,
+      diskBytes: this.#openBytes() + change - this.#openLimit.bytes
+    }
+  }
+
+  /** Makes what was just claimed fit: evicts, and waits until windows have shrunk. false: it does not fit even so. */
+  async #makeFit (): Promise<boolean> {
+    if (this.#now() - this.#openLimit.at > freshMs) await this.#refresh()
+    await this.#evictFor(() => this.#excess(0))
+    if (isTooMuch(this.#excess(0))) return false
+    const deadline = performance.now() + (this.#options.shrinkLimitMs ?? 3000)
+    while (this.#isOvergranted()) {
+      if (performance.now() > deadline) return false
+      await sleep(shrinkPollMs)
+    }
+    return true
+  }
+
+  /** Do windows hold more now than leaves room for the least of those that came? */
+  #isOvergranted (): boolean {
+    const holding = [...this.#windows].reduce((bytes, { grantedBytes, leastBytes }) => bytes + Math.max(grantedBytes, leastBytes), 0)
+    return holding > this.#roomForWindows()
+  }
+
+  /**
+   * Evicts the least recently streamed until nothing is too much. All or nothing: where all that may go is not enough
+   * nothing goes, unless `isPartialEnough`. Resolves with how many went.
+   */
+  async #evictFor (excess: () => Excess, { isPartialEnough = false, onEvicted = () => {} }: { isPartialEnough?: boolean, onEvicted?: (victim: Victim) => void } = {}): Promise<number> {
+    if (!isTooMuch(excess())) return 0
+    // What open stores have written since is on the disk and still promised: count it once before anything goes.
+    await this.#refresh()
+    const victims = this.#candidates().filter((victim) => this.#mayGo(victim)).sort((a, b) => a.usedAt - b.usedAt)
+    const { countedBytes, diskBytes } = excess()
+    const isEnough = total(victims, 'countedBytes') >= countedBytes && total(victims, 'diskBytes') >= diskBytes
+    if (!isEnough && !isPartialEnough) return 0
+    let evicted = 0
+    for (const victim of victims) {
+      if (!isTooMuch(excess())) break
+      if (!this.#mayGo(victim) || !await this.#evict(victim, () => isTooMuch(excess()))) continue
+      evicted++
+      onEvicted(victim)
+    }
+    return evicted
+  }
+
+  async #evictAll (victims: readonly Victim[]): Promise<Victim[]> {
+    const gone = []
+    for (const victim of victims) if (await this.#evict(victim, () => true)) gone.push(victim)
+    await this.#refresh()
+    return gone
+  }
+
+  async #evict (victim: Victim, isNeeded: () => boolean): Promise<boolean> {
+    const { infohash, kind, countedBytes } = victim
+    this.#evicting = infohash
+    try {
+      if (!await victim.evict(isNeeded)) return false
+      this.#options.log.info({ infohash, kind, countedBytes }, `evicted ${formatBytes(countedBytes)} from the cache`)
+      return true
+    } catch (error) {
+      this.#options.log.warn({ infohash, kind, err: error }, 'this could not be evicted from the cache')
+      return false
+    } finally {
+      this.#evicting = null
+    }
+  }
+
+  #mayGo (victim: Victim): boolean {
+    return this.#options.isReadOnly !== true && !this.#options.lastUse.isPinned(victim.infohash) && !this.#isInUse(victim)
+  }
+
+  #isInUse ({ kind, infohash, fileIndex }: Victim): boolean {
+    const { lastUse, torrents } = this.#options
+    // Who streams a finished file does not need the folder of unfinished ones; who does keeps the torrent busy.
+    const isStreaming = kind !== 'partial' && lastUse.isStreaming(infohash, fileIndex)
+    return isStreaming || this.#asking.has(infohash) || torrents.isBusy(infohash)
+  }
+
+  /** Everything that could be evicted if nobody used it: each stored file, each unfinished torrent, and placed files if told. */
+  #candidates (): Victim[] {
+    const { stored, lastUse, canEvictPlaced } = this.#options
+    const victims: Victim[] = []
+    for (const entry of stored.list()) {
+      const { infohash, fileIndex } = entry
+      const usage = this.#holdings.get(infohash)?.storedUsage(fileIndex)
+      if (usage === undefined) continue
+      victims.push({
+        kind: 'stored',
+        infohash,
+        fileIndex,
+        usedAt: lastUse.at(infohash, fileIndex) ?? Date.parse(entry.storedAt),
+        countedBytes: usage.countedBytes,
+        allocatedBytes: usage.allocatedBytes,
+        diskBytes: usage.allocatedBytes,
+        evict: async (isNeeded) => await this.#whileClosed(infohash, isNeeded, async () => await this.#evictStored(entry))
+      })
+    }
+    for (const [infohash, holding] of this.#holdings) {
+      if (!holding.hasFolder) continue
+      victims.push({
+        kind: 'partial',
+        infohash,
+        fileIndex: undefined,
+        usedAt: lastUse.at(infohash) ?? holding.folder.mtimeMs,
+        countedBytes: holding.partialBytes,
+        allocatedBytes: holding.folder.allocatedBytes,
+        diskBytes: holding.isOpen ? Math.max(holding.partialBytes, holding.folder.allocatedBytes) : holding.folder.allocatedBytes,
+        evict: async (isNeeded) => await this.#whileClosed(infohash, isNeeded, async () => {
+          await within(rm(this.#partialFolder(infohash), { recursive: true, force: true }))
+          return true
+        })
+      })
+    }
+    for (const { entry, usage } of canEvictPlaced ? this.#placed : []) {
+      const { infohash, path } = entry
+      victims.push({
+        kind: 'placed',
+        infohash,
+        fileIndex: undefined,
+        usedAt: lastUse.at(infohash) ?? usage.mtimeMs,
+        countedBytes: usage.countedBytes,
+        allocatedBytes: usage.allocatedBytes,
+        diskBytes: usage.allocatedBytes,
+        evict: async () => await this.#evictPlaced(path, infohash)
+      })
+    }
+    return victims
+  }
+
+  /** Deletes something of a torrent that does not run then. */
+  async #whileClosed (infohash: string, isNeeded: () => boolean, remove: () => Promise<boolean>): Promise<boolean> {
+    let isGone = false
+    await this.#options.torrents.whileClosed(infohash, async () => {
+      const wasOpen = this.#holdings.get(infohash)?.isOpen === true
+      this.#holding(infohash).closeStore()
+      await this.#measureTorrent(infohash)
+      if (wasOpen) await this.#refresh()
+      // Closed it counts what it takes, and not what it might grow to: that may do.
+      if (!isNeeded()) return
+      const before = this.#holdings.get(infohash)?.allocatedBytes ?? 0
+      isGone = await remove()
+      await this.#measureTorrent(infohash)
+      // Reckoned, for some file systems free blocks later than they say: by a look now one more might have to go.
+      this.#openLimit.bytes += Math.max(0, before - (this.#holdings.get(infohash)?.allocatedBytes ?? 0))
+    }, closeLimitMs)
+    return isGone
+  }
+
+  async #evictStored (entry: StoredFile): Promise<boolean> {
+    const { stored, directory, lastUse } = this.#options
+    const { infohash, fileIndex, path } = entry
+    // Only while it is the file that we stored, never what a person put in its place.
+    if (await within(stored.check(entry)) !== null) {
+      if (lastUse.isStreaming(infohash, fileIndex)) return false
+      await within(unlink(join(directory, path)))
+    }
+    // The record is told after the disk: the other way round a crash would leave a file that nobody may evict.
+    if (await within(stored.check(entry)) !== null) return false
+    const isLast = this.#holdings.get(infohash)?.hasUnfinishedFiles !== true && !stored.list().some((other) => other.infohash === infohash)
+    if (isLast) await within(rm(this.#partialFolder(infohash), { recursive: true, force: true }))
+    return true
+  }
+
+  async #evictPlaced (path: string, infohash: string): Promise<boolean> {
+    if (this.#options.lastUse.isStreaming(infohash)) return false
+    const { allocatedBytes } = await usageOf(path, this.#options.accounting)
+    await within(unlink(path))
+    this.#openLimit.bytes += allocatedBytes
+    this.#placed = this.#placed.filter(({ entry }) => entry.path !== path)
+    return true
+  }
+
+  /** Looks at everything. What cannot be looked at counts as it did before. */
+  async #measure (): Promise<void> {
+    const { stored, accounting, canEvictPlaced } = this.#options
+    const partial = await this.#names(join(this.#state, 'partial'))
+    const metadata = (await this.#names(join(this.#state, 'torrents'))).map((name) => name.replace(/\.torrent$/, ''))
+    const infohashes = new Set([...this.#holdings.keys(), ...partial, ...metadata, ...stored.list().map(({ infohash }) => infohash)])
+    const files = Map.groupBy(stored.list(), ({ infohash }) => infohash)
+    await mapBounded([...infohashes], lookConcurrency, async (infohash) => { await this.#measureTorrent(infohash, files.get(infohash) ?? []) })
+    this.#records = await this.#look(this.#measureRecords(), this.#records)
+    this.#placed = canEvictPlaced
+      ? await mapBounded(await this.#placedInside(), lookConcurrency, async (entry) => ({ entry, usage: await this.#look(usageOf(entry.path, accounting), nothing) }))
+      : []
+    await this.#refresh()
+    this.#measuredAt = this.#now()
+  }
+
+  async #measureTorrent (infohash: string, files = this.#options.stored.list().filter((entry) => entry.infohash === infohash)): Promise<void> {
+    const { directory, accounting } = this.#options
+    const holding = this.#holding(infohash)
+    try {
+      const stored = await mapBounded(files, lookConcurrency, async ({ fileIndex, path }) => [fileIndex, await usageOf(join(directory, path), accounting)] as const)
+      const metadata = await usageOf(join(this.#state, 'torrents', `${infohash}.torrent`), accounting)
+      const parts = new Map<number, Usage>()
+      const rest: Usage[] = []
+      const folder = this.#partialFolder(infohash)
+      await mapBounded(await entriesOf(folder), lookConcurrency, async (entry) => {
+        const path = join(folder, entry.name)
+        const index = /^(\d+)\.part$/.exec(entry.name)?.[1]
+        if (entry.isDirectory()) rest.push(await usageBelow(path, accounting))
+        else if (index === undefined) rest.push(await usageOf(path, accounting))
+        else parts.set(Number(index), await usageOf(path, accounting))
+      })
+      holding.measured({ stored: new Map(stored), parts, rest: sum(rest), metadata })
+    } catch (error) {
+      this.#complain(error)
+    }
+    if (holding.isEmpty) this.#holdings.delete(infohash)
+  }
+
+  /** Twice what they take: each is written anew beside itself, and then takes its own place. */
+  async #measureRecords (): Promise<Usage> {
+    const { accounting } = this.#options
+    const usages = await mapBounded(await entriesOf(this.#state), lookConcurrency, async (entry) => {
+      if (entry.name === 'partial' || entry.name === 'torrents') return nothing
+      const path = join(this.#state, entry.name)
+      return entry.isDirectory() ? await usageBelow(path, accounting) : await usageOf(path, accounting)
+    })
+    const { countedBytes, ...rest } = sum(usages)
+    return { ...rest, countedBytes: 2 * countedBytes }
+  }
+
+  async #names (directory: string): Promise<string[]> {
+    const entries = await this.#look(entriesOf(directory), [])
+    return entries.map(({ name }) => name).filter((name) => /^[0-9a-f]{40}(?:\.torrent)?$/.test(name))
+  }
+
+  async #listPlaced (): Promise<PlacedEntry[]> {
+    return (await this.#options.placed()).filter(({ isStored }) => !isStored)
+  }
+
+  /** Placed files of other directories are never cleaned. */
+  async #placedInside (): Promise<PlacedEntry[]> {
+    const root = await realpath(this.#options.directory).catch(() => this.#options.directory)
+    return (await this.#look(this.#listPlaced(), [])).filter(({ path }) => isInside(root, path))
+  }
+
+  /** How much of the disk is free, and what open stores hold of it, at the same moment. */
+  async #lookAtDisk (): Promise<void> {
+    const { directory, minFreeBytes, freeBytes = freeBytesOf } = this.#options
+    const open = [...this.#holdings].filter(([, holding]) => holding.isOpen)
+    await mapBounded(open, lookConcurrency, async ([infohash]) => { await this.#measureTorrent(infohash) })
+    const free = await this.#look<number | null>(freeBytes(directory), null)
+    const held = open.reduce((bytes, [, holding]) => bytes + holding.allocatedBytes, 0)
+    this.#openLimit = { bytes: free === null ? Infinity : free - minFreeBytes + held, freeBytes: free, at: this.#now() }
+  }
+
+  async #look<T> (looking: Promise<T>, otherwise: T): Promise<T> {
+    try {
+      return await within(looking)
+    } catch (error) {
+      this.#complain(error)
+      return otherwise
+    }
+  }
+
+  #complain (error: unknown): void {
+    if (this.#hasWarnedOfDisk) return
+    this.#hasWarnedOfDisk = true
+    this.#options.log.warn({ err: error }, 'the download directory cannot be measured completely')
+  }
+
+  #partialFolder (infohash: string): string {
+    return join(this.#state, 'partial', infohash)
+  }
+}
+
+function isTooMuch ({ countedBytes, diskBytes }: Excess): boolean {
+  return countedBytes > 0 || diskBytes > 0
+}
+
+function total (victims: readonly Victim[], what: 'countedBytes' | 'diskBytes'): number {
+  return victims.reduce((bytes, victim) => bytes + victim[what], 0)
+}
+
+function isInside (directory: string, path: string): boolean {
+  return path.startsWith(directory + sep)
+}
+
+async function freeBytesOf (directory: string): Promise<number> {
+  const { bavail, bsize } = await statfs(directory)
+  return bavail * bsize
+}
+
+/** Settles as the promise does, or rejects after some seconds. The promise itself goes on, and nobody hears of it. */
+async function within<T> (promise: Promise<T>): Promise<T> {
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(() => { late.reject(new Error(`the file system did not answer within ${answerLimitMs} ms`)) }, answerLimitMs)
+  try {
+    return await Promise.race([promise, late.promise])
+  } finally {
+    clearTimeout(timer)
+  }
+}
