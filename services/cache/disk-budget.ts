@@ -207,10 +207,10 @@ export class DiskBudget implements Room {
       const window: HeldWindow = { leastBytes, mostBytes: Math.max(leastBytes, mostBytes), grantedBytes: 0, infohash }
       this.#windows.add(window)
       holding.addWindow(window)
-      // For comfort only what may go goes; for the least, others' windows shrink as well.
-      const comfortableBytes = Math.min(window.mostBytes, Math.max(leastBytes, comfortableWindowBytes))
-      await this.#evictFor(() => this.#excess(comfortableBytes), { isPartialEnough: true })
       if (await this.#makeFit()) {
+        // Beyond the least what is idle makes room, but not other windows.
+        const comfortableBytes = Math.min(window.mostBytes, Math.max(leastBytes, comfortableWindowBytes))
+        await this.#evictFor(() => this.#excess(comfortableBytes), { isPartialEnough: true })
         this.#misfits.delete(infohash)
         this.#grant(window)
         return this.#claimOf(window)
