@@ -2,7 +2,7 @@
  * Buffers of 1 MiB for streaming, used again. Each new one counts as memory outside the heap, and V8 answers every 50 MB
  * or so of that with a collection of the whole heap: at gigabytes a second those cost more than all the copying.
  */
-const chunkBytes = 1024 * 1024
+export const maxChunkBytes = 1024 * 1024
 
 /** What is kept for the next reader, 16 MiB; beyond that the garbage collector has it. */
 const keptChunks = 16
@@ -12,10 +12,10 @@ const taken = new WeakSet<ArrayBufferLike>()
 
 /** A buffer of this length, at most 1 MiB, with anything in it. It may be recycled, and need not be. */
 export function takeChunk (lengthBytes: number): Buffer {
-  if (lengthBytes > chunkBytes) throw new RangeError(`a chunk has at most ${chunkBytes} bytes`)
+  if (lengthBytes > maxChunkBytes) throw new RangeError(`a chunk has at most ${maxChunkBytes} bytes`)
   const kept = free.pop()
-  if (kept === undefined && lengthBytes < chunkBytes) return Buffer.allocUnsafeSlow(lengthBytes)
-  const memory = kept ?? Buffer.allocUnsafeSlow(chunkBytes).buffer
+  if (kept === undefined && lengthBytes < maxChunkBytes) return Buffer.allocUnsafeSlow(lengthBytes)
+  const memory = kept ?? Buffer.allocUnsafeSlow(maxChunkBytes).buffer
   taken.add(memory)
   return Buffer.from(memory, 0, lengthBytes)
 }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 import { open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { maxChunkBytes, takeChunk } from '../chunk-pool.ts'
 import { CodedError, asCoded } from '../errors.ts'
 import type { FileSpan, Geometry, PieceIndex } from './geometry.ts'
 import { HandlePool } from './handle-pool.ts'
@@ -133,13 +134,16 @@ export class PieceFiles {
     return buffer
   }
 
-  /** `length` bytes of a wanted (or padding) file from `offset` on. Throws STORE_FAILED when they are not there. */
+  /**
+   * `length` bytes of a wanted (or padding) file from `offset` on; up to 1 MiB they may be recycled (chunk-pool.ts).
+   * Throws STORE_FAILED when they are not there.
+   */
   async readFile (fileIndex: number, offset: number, length: number): Promise<Buffer> {
     const range = this.#geometry.rangeOfFile(fileIndex)
     checkInside(offset, length, range === null ? 0 : range.end - range.start + 1, `file ${fileIndex}`)
     if (length === 0) return Buffer.alloc(0)
     if (this.#isPadding(fileIndex)) return Buffer.alloc(length)
-    const buffer = Buffer.allocUnsafeSlow(length)
+    const buffer = length <= maxChunkBytes ? takeChunk(length) : Buffer.allocUnsafeSlow(length)
     try {
       await this.#withFile(fileIndex, handle => readFully(handle, buffer, offset))
     } catch (error) {
