@@ -10,6 +10,7 @@ import type { FileIdentity } from './disk-file.ts'
 import { PlacedFiles } from './placed-files.ts'
 import type { PlacedFile } from './placed-files.ts'
 import type { PlacedIndexCounters } from './placed-index.ts'
+import type { PlacedVerdict, PlacedVerdicts } from './placed-verdicts.ts'
 import type { FoundStoredFile, StoredFile, StoredFiles } from './stored-files.ts'
 import type { WatchFolder } from './watch-folder.ts'
 
@@ -19,6 +20,8 @@ export interface CacheIndexOptions {
   /** More directories with placed files, never written. */
   readonly mediaPaths: readonly string[]
   readonly stored: StoredFiles
+  /** What hashing has shown of placed files; without it all of them are only named so. */
+  readonly verdicts?: PlacedVerdicts
   /** Nothing but the cache can answer: one single match is good enough for any `fileIndex`. */
   readonly isCacheOnly: boolean
   readonly log: Log
@@ -39,6 +42,8 @@ export interface CachedFile {
   readonly lengthBytes: number
   /** Every byte was checked against the torrent. */
   readonly isVerified: boolean
+  /** Its bytes were checked against the torrent that it is named by, and are something else. */
+  readonly isMismatch: boolean
   /** The server stored it; else a person placed it. */
   readonly isStored: boolean
   /** When the torrent was made, where that is known. */
@@ -55,12 +60,14 @@ const never = new AbortController().signal
 export class CacheIndex {
   readonly #directory: string
   readonly #stored: StoredFiles
+  readonly #verdicts: PlacedVerdicts | null
   readonly #placedFiles: PlacedFiles
   readonly #isCacheOnly: boolean
 
-  constructor ({ directory, mediaPaths, stored, isCacheOnly, log, watch, rescanIntervalMs }: CacheIndexOptions) {
+  constructor ({ directory, mediaPaths, stored, verdicts, isCacheOnly, log, watch, rescanIntervalMs }: CacheIndexOptions) {
     this.#directory = resolve(directory)
     this.#stored = stored
+    this.#verdicts = verdicts ?? null
     this.#placedFiles = new PlacedFiles({ directory, mediaPaths, log, watch, rescanIntervalMs })
     this.#isCacheOnly = isCacheOnly
   }
@@ -81,20 +88,21 @@ export class CacheIndex {
 
   /**
    * The cached file for a torrent's file; `fileIndex` null: for a request that names none. null: not cached.
-   * A stored file is the index that its record says, and only that. A placed one is identified by its length where the
-   * metadata is known (see `identify`). Throws FILE_INDEX when the torrent has no such file, or the signal's reason.
+   * A stored file is the index that its record says, and only that. A placed one is what hashing has shown; one that was
+   * not hashed is identified by its length where the metadata is known (see `identify`). Throws FILE_INDEX when the torrent has no such file, or the signal's reason.
    */
   async find (infohash: string, fileIndex: number | null, metadata: Metadata | null, signal: AbortSignal = never): Promise<CachedFile | null> {
     const wanted = metadata === null ? null : selectFile(metadata, fileIndex)
     const stored = await this.#stored.find(infohash, wanted?.index ?? fileIndex)
     if (stored !== null) return this.#fromStored(stored, metadata)
     const found = await this.#placedFiles.find(infohash, async files => {
-      const placed = (await this.#withoutStored(files)).sort((a, b) => b.identity.lengthBytes - a.identity.lengthBytes)
+      const largestFirst = (await this.#withoutStored(files)).sort((a, b) => b.identity.lengthBytes - a.identity.lengthBytes)
+      const placed = await Promise.all(largestFirst.map(async file => ({ ...file, verdict: await this.#verdicts?.find(infohash, file.identity) ?? null })))
       return metadata !== null && wanted !== null
         ? choose(placed, infohash, metadata, wanted, fileIndex === null)
         : this.#guess(placed, infohash, fileIndex)
     }, signal)
-    return found === null ? null : fromPlaced(found.file, infohash, found.fileIndex, metadata)
+    return found === null ? null : fromPlaced(found.file, infohash, found.fileIndex, metadata?.createdAt ?? null)
   }
 
   /** The file of this index, if the server stored it; null when it did not, or the file is gone. Placed files are not looked for. */
@@ -127,9 +135,14 @@ export class CacheIndex {
     const entries = await Promise.all(this.#stored.list().map(async (entry) => await this.#stored.check(entry)))
     const stored = entries.filter(entry => entry !== null).map(entry => this.#fromStored(entry, null))
     const placed = await this.#withoutStored(await this.#placedFiles.list(signal))
-    return [...stored, ...placed.flatMap(file => {
+    const named = placed.flatMap(file => {
       const infohash = infohashIn(file.name, file.folder)
-      return infohash === null ? [] : [fromPlaced(file, infohash, null, null)]
+      return infohash === null ? [] : [{ infohash, file, identity: file.identity }]
+    })
+    const verdicts = await this.#verdicts?.findAll(named) ?? []
+    return [...stored, ...named.map(({ infohash, file }, i) => {
+      const verdict = verdicts[i] ?? null
+      return fromPlaced({ ...file, verdict }, infohash, verdict?.fileIndex ?? null, null)
     })]
   }
 
@@ -147,10 +160,12 @@ export class CacheIndex {
   }
 
   /** Without metadata: the largest match for a request that names no file; by index nobody can tell. */
-  #guess (placed: readonly PlacedFile[], infohash: string, fileIndex: number | null): Found | null {
+  #guess (placed: readonly JudgedFile[], infohash: string, fileIndex: number | null): Found | null {
     const [largest] = placed
     if (largest === undefined) return null
-    if (fileIndex === null) return { file: largest, fileIndex: null }
+    if (fileIndex === null) return { file: largest, fileIndex: largest.verdict?.fileIndex ?? null }
+    const known = placed.find(({ verdict }) => verdict?.fileIndex === fileIndex)
+    if (known !== undefined) return { file: known, fileIndex }
     const isOnlyMatch = placed.length === 1 && !this.#stored.list().some(entry => entry.infohash === infohash)
     return this.#isCacheOnly && isOnlyMatch ? { file: largest, fileIndex: null } : null
   }
@@ -164,6 +179,7 @@ export class CacheIndex {
       fileIndex,
       lengthBytes,
       isVerified: true,
+      isMismatch: false,
       isStored: true,
       createdAt: metadata?.createdAt ?? null,
       identity
@@ -171,21 +187,26 @@ export class CacheIndex {
   }
 }
 
+interface JudgedFile extends PlacedFile {
+  readonly verdict: PlacedVerdict | null
+}
+
 interface Found {
-  readonly file: PlacedFile
+  readonly file: JudgedFile
   readonly fileIndex: number | null
 }
 
-function fromPlaced (file: PlacedFile, infohash: string, fileIndex: number | null, metadata: Metadata | null): CachedFile {
+function fromPlaced (file: JudgedFile, infohash: string, fileIndex: number | null, createdAt: Date | null): CachedFile {
   return {
     infohash,
     path: file.path,
     name: file.name,
     fileIndex,
     lengthBytes: file.identity.lengthBytes,
-    isVerified: false,
+    isVerified: file.verdict?.result === 'match',
+    isMismatch: file.verdict?.result === 'mismatch',
     isStored: false,
-    createdAt: metadata?.createdAt ?? null,
+    createdAt,
     identity: file.identity
   }
 }
@@ -194,10 +215,12 @@ function fromPlaced (file: PlacedFile, infohash: string, fileIndex: number | nul
  * Of the placed files, largest first, the one that is the wanted file of the torrent; else, for a request that names no
  * file, the largest one that is none of the torrent's (somebody's own encode of it).
  */
-function choose (placed: readonly PlacedFile[], infohash: string, metadata: Metadata, wanted: TorrentFile, isDefault: boolean): Found | null {
-  let stranger: PlacedFile | null = null
+function choose (placed: readonly JudgedFile[], infohash: string, metadata: Metadata, wanted: TorrentFile, isDefault: boolean): Found | null {
+  const verified = placed.find(({ verdict }) => verdict?.result === 'match' && verdict.fileIndex === wanted.index)
+  if (verified !== undefined) return { file: verified, fileIndex: wanted.index }
+  let stranger: JudgedFile | null = null
   for (const file of placed) {
-    const identity = identify(file, infohash, metadata)
+    const identity = file.verdict === null ? identify(file, infohash, metadata) : file.verdict.fileIndex ?? 'none'
     if (identity === wanted.index) return { file, fileIndex: wanted.index }
     if (identity === 'none') stranger ??= file
   }

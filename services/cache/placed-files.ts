@@ -9,9 +9,8 @@ import type { FileIdentity } from './disk-file.ts'
 import { isInside } from './folder-listing.ts'
 import { PlacedIndex } from './placed-index.ts'
 import type { Candidate, PlacedIndexCounters, PlacedIndexOptions } from './placed-index.ts'
+import { minimumPlacedBytes } from './placed-rules.ts'
 import { stateFolder } from './stored-files.ts'
-
-const minimumBytes = 1_000_000
 
 /** A file whose mtime is younger may still be growing, and is looked at twice, so far apart. */
 const settledAfterMs = 2000
@@ -100,7 +99,7 @@ export class PlacedFiles {
     const path = await realpath(join(folder.root, folder.name ?? '', name)).catch(() => null)
     if (path === null || !isInside(folder.root, path) || isInside(this.#stateDirectory, path)) return null
     const identity = await look(path)
-    if (identity === null || identity.lengthBytes < minimumBytes) return null
+    if (identity === null || identity.lengthBytes < minimumPlacedBytes) return null
     // A time to come counts too: clocks of file servers differ.
     if (Math.abs(Date.now() - mtimeMsOf(identity)) < settledAfterMs) {
       await pause(betweenLooksMs, signal)

@@ -7,11 +7,10 @@ import { abortable } from '../deadline.ts'
 import type { Log } from '../log.ts'
 import { mapBounded } from '../map-bounded.ts'
 import { FolderListing, settledAfterMs } from './folder-listing.ts'
+import { placedExtensions } from './placed-rules.ts'
 import { stateFolder } from './stored-files.ts'
 import { watchFolder } from './watch-folder.ts'
 import type { FolderWatch, WatchFolder } from './watch-folder.ts'
-
-const extensions: ReadonlySet<string> = new Set(['.mp4', '.mkv', '.avi', '.mov', '.m4v', '.webm', '.flv'])
 
 /** Watches are counted for all programs of a user, and older systems allow 8192: the rest is for the others. */
 const watchLimit = 1000
@@ -225,7 +224,7 @@ export class PlacedIndex {
     const ofFolder = infohashesIn(folder.name ?? '')
     for (const entry of entries) {
       const { name } = entry
-      if (!(entry.isFile() || entry.isSymbolicLink()) || !extensions.has(extname(name).toLowerCase())) continue
+      if (!(entry.isFile() || entry.isSymbolicLink()) || !placedExtensions.has(extname(name).toLowerCase())) continue
       if (gone.delete(name)) continue
       const infohashes = [...ofFolder, ...infohashesIn(name)]
       if (infohashes.length === 0) continue

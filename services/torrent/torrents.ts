@@ -61,7 +61,7 @@ const METADATA_LIMIT = 100
 export class Torrents {
   readonly #entries = new Map<string, Entry>()
   readonly #closing = new Map<string, Promise<void>>()
-  readonly #metadata = new Map<string, Metadata | null>()
+  readonly #metadata = new Map<string, Metadata>()
   readonly #hints = new Map<string, Hints>()
   readonly #options: TorrentsOptions
   readonly #room: Room
@@ -187,6 +187,8 @@ export class Torrents {
     const known = this.#metadata.get(infohash)
     if (known !== undefined) return known
     const metadata = this.#metadata.get(infohash) ?? await this.#readMetadata(infohash)
+    // That there is none is not remembered: an import, in a process of its own, may bring it at any time.
+    if (metadata === null) return null
     // Found elsewhere and kept while the disk was read: that counts.
     if (!this.#metadata.has(infohash)) this.#metadata.set(infohash, metadata)
     const [oldest] = this.#metadata.keys()
