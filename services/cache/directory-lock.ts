@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { link, mkdir, open, readFile, readlink, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { link, mkdir, open, readFile, readdir, readlink, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -16,6 +16,8 @@ export interface LockHolder {
   readonly namespace: string
   /** When the process began, in the system's own units; a number that is used again gets another. null: nobody can tell. */
   readonly startTime: string | null
+  /** It let the directory go. */
+  readonly isReleased: boolean
 }
 
 export interface DirectoryLock {
@@ -64,7 +66,7 @@ export async function lockDirectory (directory: string, options: LockOptions = {
   const tryLock = options.tryLock === undefined ? await nativeLock() : options.tryLock
   const me = await describeMyself()
   const native = tryLock === null ? null : await lockNatively(directory, join(folder, 'lock'), tryLock, me)
-  return native ?? await lockByRecord(directory, join(folder, 'lock-record'), me, options.heartbeatMs ?? 5000)
+  return native ?? await lockByRecord(directory, folder, me, options.heartbeatMs ?? 5000)
 }
 
 /** null: this file system has no locks. */
@@ -89,14 +91,35 @@ async function lockNatively (directory: string, path: string, tryLock: TryLock, 
   return { release: async () => await (released ??= handle.close()) }
 }
 
-async function lockByRecord (directory: string, path: string, me: LockHolder, heartbeatMs: number): Promise<DirectoryLock> {
+/**
+ * Records are numbered, and the highest number holds the directory: alive, or not. Whoever finds that it is not makes
+ * the next number, which only one can. A number is never taken out while it is the highest, so one that was made after
+ * a look long ago finds a higher one, and gives way.
+ */
+async function lockByRecord (directory: string, folder: string, me: LockHolder, heartbeatMs: number): Promise<DirectoryLock> {
   for (let i = 0; i < attempts; i++) {
-    if (await createRecord(path, me)) return holdRecord(path, me, heartbeatMs)
-    const holder = await readHolder(path)
-    if (await isAlive(path, holder, me, heartbeatMs)) throw new DirectoryInUse(directory, holder)
-    await removeStale(path, holder)
+    const highest = Math.max(0, ...await numbersIn(folder))
+    if (highest > 0) {
+      const path = recordPath(folder, highest)
+      const holder = await readHolder(path)
+      if (await isAlive(path, holder, me, heartbeatMs)) throw new DirectoryInUse(directory, holder)
+    }
+    const mine = highest + 1
+    if (!await createRecord(recordPath(folder, mine), me)) continue
+    const numbers = await numbersIn(folder)
+    for (const number of numbers) if (number < mine) await rm(recordPath(folder, number), { force: true })
+    if (Math.max(...numbers) === mine) return holdRecord(recordPath(folder, mine), me, heartbeatMs)
+    await rm(recordPath(folder, mine), { force: true })
   }
   throw new DirectoryInUse(directory, null)
+}
+
+function recordPath (folder: string, number: number): string {
+  return join(folder, `lock-${number}`)
+}
+
+async function numbersIn (folder: string): Promise<number[]> {
+  return (await readdir(folder)).flatMap((name) => /^lock-\d{1,15}$/.test(name) ? [Number(name.slice('lock-'.length))] : [])
 }
 
 /** The name appears with its content, or another had it already: false. */
@@ -108,7 +131,7 @@ async function createRecord (path: string, me: LockHolder): Promise<boolean> {
     return true
   } catch (error) {
     if (hasCode(error, 'EEXIST')) return false
-    // A file system without hard links: here a second process may see the record half-written, and counts it as held.
+    // A file system without hard links: a second process may see the record half-written, and waits for its heart to beat.
     return await writeFile(path, JSON.stringify(me), { flag: 'wx' }).then(() => true, (cause: unknown) => {
       if (hasCode(cause, 'EEXIST')) return false
       throw cause
@@ -128,13 +151,16 @@ function holdRecord (path: string, me: LockHolder, heartbeatMs: number): Directo
   let released: Promise<void> | null = null
   const release = async (): Promise<void> => {
     clearInterval(timer)
-    if ((await readHolder(path))?.token === me.token) await rm(path, { force: true })
+    const temporary = `${path}.${me.token}.tmp`
+    await writeFile(temporary, JSON.stringify({ ...me, isReleased: true }))
+    await rename(temporary, path)
   }
   return { release: async () => await (released ??= release()) }
 }
 
 /** Is the process that made the record still there? Where its number means nothing to us, its heartbeat tells: it is waited for. */
 async function isAlive (path: string, holder: LockHolder | null, me: LockHolder, heartbeatMs: number): Promise<boolean> {
+  if (holder?.isReleased === true) return false
   if (holder !== null && holder.namespace === me.namespace) {
     return doesRun(holder.pid) && (holder.startTime === null || holder.startTime === await startTimeOf(holder.pid))
   }
@@ -149,27 +175,14 @@ async function beatOf (path: string): Promise<number | null> {
   return await stat(path).then(({ mtimeMs }) => mtimeMs, () => null)
 }
 
-/** Moved aside and looked at before it goes: another process may have replaced the stale record with its own meanwhile. */
-async function removeStale (path: string, stale: LockHolder | null): Promise<void> {
-  const aside = `${path}.${randomUUID()}.stale`
-  try {
-    await rename(path, aside)
-  } catch {
-    return // another was quicker
-  }
-  const moved = await readHolder(aside)
-  if (moved?.token !== stale?.token) await link(aside, path).catch(() => {})
-  await rm(aside, { force: true })
-}
-
 async function readHolder (path: string): Promise<LockHolder | null> {
   try {
     const record: unknown = JSON.parse(await readFile(path, 'utf8'))
     if (typeof record !== 'object' || record === null) return null
-    const { pid, hostname, token, namespace, startTime }: Partial<Record<keyof LockHolder, unknown>> = record
+    const { pid, hostname, token, namespace, startTime, isReleased }: Partial<Record<keyof LockHolder, unknown>> = record
     if (typeof pid !== 'number' || !Number.isSafeInteger(pid) || pid <= 0) return null
     if (typeof hostname !== 'string' || typeof token !== 'string' || typeof namespace !== 'string') return null
-    return { pid, hostname, token, namespace, startTime: typeof startTime === 'string' ? startTime : null }
+    return { pid, hostname, token, namespace, startTime: typeof startTime === 'string' ? startTime : null, isReleased: isReleased === true }
   } catch {
     return null
   }
@@ -177,7 +190,7 @@ async function readHolder (path: string): Promise<LockHolder | null> {
 
 async function describeMyself (): Promise<LockHolder> {
   const { pid } = process
-  return { pid, hostname: hostname(), token: randomUUID(), namespace: await myNamespace(), startTime: await startTimeOf(pid) }
+  return { pid, hostname: hostname(), token: randomUUID(), namespace: await myNamespace(), startTime: await startTimeOf(pid), isReleased: false }
 }
 
 /** After a reboot, and in another container, the same number is another process. Elsewhere than on Linux the machine has to do. */

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -28,14 +28,14 @@ async function holder (t: Test, directory: string, options: object): Promise<{ p
   return { pid: child.pid ?? 0, kill }
 }
 
-const recordOf = (directory: string): string => join(directory, '.self-streme', 'lock-record')
+const recordOf = (directory: string, number = 1): string => join(directory, '.self-streme', `lock-${number}`)
 
 /** A record as a process left it that is gone, with these differences. */
 async function leaveRecord (directory: string, changes: object): Promise<void> {
   const lock = await lockDirectory(directory, { tryLock: null })
   const record: unknown = JSON.parse(await readFile(recordOf(directory), 'utf8'))
   await lock.release()
-  await writeFile(recordOf(directory), JSON.stringify({ ...(typeof record === 'object' ? record : {}), token: 'of the dead', ...changes }))
+  await writeFile(recordOf(directory), JSON.stringify({ ...(typeof record === 'object' ? record : {}), isReleased: false, ...changes }))
 }
 
 const kinds: Array<[name: string, options: LockOptions]> = [
@@ -89,15 +89,16 @@ for (const [why, changes] of stale) {
     await leaveRecord(directory, changes)
     const lock = await lockDirectory(directory, { tryLock: null, heartbeatMs: 20 })
     await lock.release()
-    t.same(await readdir(join(directory, '.self-streme')), [], 'nothing is left behind')
+    t.same(await readdir(join(directory, '.self-streme')), ['lock-2'], 'one record stays')
   })
 }
 
 t.test('of many that find a stale record one gets the lock', async t => {
   const directory = t.testdir()
-  for (let round = 0; round < 10; round++) {
+  for (let round = 0; round < 20; round++) {
+    await rm(join(directory, '.self-streme'), { recursive: true, force: true })
     await leaveRecord(directory, { pid: 2 ** 22 + 1 })
-    const locks = await Promise.allSettled(Array.from({ length: 10 }, async () => await lockDirectory(directory, { tryLock: null })))
+    const locks = await Promise.allSettled(Array.from({ length: 20 }, async () => await lockDirectory(directory, { tryLock: null })))
     t.equal(locks.filter(({ status }) => status === 'fulfilled').length, 1)
     for (const lock of locks) if (lock.status === 'fulfilled') await lock.value.release()
   }
