@@ -51,7 +51,7 @@ export async function * readPieces (store: PieceStore, fileIndex: number, range:
     const demand = new ReaderDemand(geometry, file, geometry.toTorrent(fileIndex, range), want)
     const taken = await store.sit(fileIndex, file.start + range.start, signal)
     seat = taken
-    taken.onLeave = (leave) => { demand.limitTo(leave) }
+    taken.onLeave = (leave, position) => { demand.moveTo(position, leave) }
     let position = range.start
     while (position <= range.end) {
       const leave = await abortable(taken.moveTo(file.start + position), signal)

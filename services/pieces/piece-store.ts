@@ -40,8 +40,8 @@ export interface PieceStoreOptions {
   /** What the store may take of the disk; by default, all. */
   readonly room?: Room
   readonly log?: Log
-  /** How long a window outlives its reader. */
-  readonly lingerMs?: number
+  /** How long a window outlives its reader, and how long it waits for a client that takes nothing. */
+  readonly windowTimes?: { readonly lingerMs?: number, readonly idleMs?: number }
 }
 
 /**
@@ -94,7 +94,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   #saveTimer: NodeJS.Timeout | null = null
   #closing: Promise<void> | null = null
 
-  private constructor ({ metadata, directory, room = unlimitedRoom, log = silent, lingerMs }: PieceStoreOptions, geometry: Geometry, completion: Completion, files: PieceFiles) {
+  private constructor ({ metadata, directory, room = unlimitedRoom, log = silent, windowTimes }: PieceStoreOptions, geometry: Geometry, completion: Completion, files: PieceFiles) {
     super()
     // One listener for each filler and each stream of events of a client.
     this.setMaxListeners(0)
@@ -112,7 +112,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
       memoryBytes: this.#memoryLimit,
       isDiskFull: () => this.#isDiskFull,
       letGo: (pieces) => this.#letGo(pieces),
-      ...(lingerMs === undefined ? {} : { lingerMs })
+      ...windowTimes
     })
     this.#verifiedBytes = new Float64Array(metadata.files.length)
     for (const [fileIndex] of files.layout.files) this.#wantedSince.set(fileIndex, files.layout.version)

@@ -19,7 +19,6 @@ export class ReaderDemand {
   readonly #file: ByteRange
   readonly #range: ByteRange
   readonly #want: Want
-  #position = 0
   #piece: PieceIndex | null = null
   #leave: Leave = 'nothing'
   #readAheadBytes: number
@@ -46,17 +45,11 @@ export class ReaderDemand {
       this.#readAheadBytes = Math.min(2 * this.#readAheadBytes, most)
     }
     const piece = this.#geometry.pieceAt(position)
-    this.#position = position
     if (piece === this.#piece && isSame(leave, this.#leave)) return
     this.#piece = piece
     this.#leave = leave
     if (leave === 'nothing') this.#want.set([])
     else this.#want.set(leave === 'all' ? this.#rangesAt(position, piece) : this.#rangesIn(leave, position, piece))
-  }
-
-  /** The reader may ask for something else, where it is. */
-  limitTo (leave: Leave): void {
-    if (this.#piece !== null) this.moveTo(this.#position, leave)
   }
 
   #rangesIn (window: PieceSpan, position: number, piece: PieceIndex): PieceRange[] {

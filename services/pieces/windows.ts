@@ -177,13 +177,14 @@ export class Windows {
 /** The place of one reader in one file. Windows makes it. */
 export class Seat {
   readonly fileIndex: number
-  /** Called when what the reader may ask for has changed while it did not move. */
-  onLeave: ((leave: Leave) => void) | null = null
+  /** Called with what the reader may ask for, from which byte on, when that changes; and before something is let go, without it. */
+  onLeave: ((leave: Leave, position: number) => void) | null = null
   readonly #windows: Windows
   readonly #options: WindowsOptions
   readonly #isWindowed: boolean
   readonly #file: PieceSpan
   #piece: PieceIndex
+  #position = 0
   #claim: WindowClaim | null = null
   #claiming: Promise<void> | null = null
   #kept: PieceSpan | null = null
@@ -219,7 +220,7 @@ export class Seat {
   get leave (): Leave {
     if (this.#isOver || this.isLeft) return 'nothing'
     if (!this.#isWindowed) return this.#options.isDiskFull() ? this.near : 'all'
-    if (this.#kept === null) return 'nothing'
+    if (this.#kept === null || this.#piece < this.#kept.first || this.#piece > this.#kept.last) return 'nothing'
     const { last } = this.#options.isDiskFull() ? this.near : this.#kept
     return { first: this.#piece, last: last < this.#kept.last ? last : this.#kept.last }
   }
@@ -237,6 +238,7 @@ export class Seat {
    */
   async moveTo (position: number): Promise<Leave> {
     this.#restingSince = null
+    this.#position = position
     this.#piece = this.#options.geometry.pieceAt(position)
     if (this.#isWindowed && this.#claim === null && !this.#isOver) {
       this.#claiming ??= this.#open().finally(() => { this.#claiming = null })
@@ -264,7 +266,6 @@ export class Seat {
   async end (): Promise<void> {
     if (this.#isOver) return
     this.#isOver = true
-    this.onLeave?.('nothing')
     this.#windows.remove(this)
     await this.#giveUp()
   }
@@ -275,13 +276,12 @@ export class Seat {
     const before = this.#kept
     const done = isIdle && this.#claim !== null ? this.#giveUp() : this.#settle()
     done.catch(() => { /* letting go reports what it cannot do */ })
-    // At once: what is asked for no more must not be brought again.
     if (this.#kept !== before) this.tell()
   }
 
   /** For Windows: says what the reader may ask for. */
   tell (): void {
-    this.onLeave?.(this.leave)
+    this.onLeave?.(this.leave, this.#position)
   }
 
   async #open (): Promise<void> {
@@ -291,23 +291,36 @@ export class Seat {
   }
 
   async #giveUp (): Promise<void> {
-    const [kept, claim] = [this.#kept, this.#claim]
-    this.#kept = null
+    const claim = this.#claim
     this.#claim = null
-    await this.#options.letGo(kept === null ? [] : this.#without(kept, null))
+    await this.#keep(null)
     claim?.release()
   }
 
   /** Brings the window to where the reader is, and to the size that is claimed. */
   async #settle (): Promise<void> {
-    const before = this.#kept
-    if (this.#claim !== null) {
-      const count = Math.max(1, Math.floor(this.#claim.bytes / this.#options.geometry.pieceLength))
-      const first = this.#at(count >= piecesForOneBehind ? this.#piece - 1 : this.#piece)
-      const isSame = before !== null && before.first === first && before.last === this.#at(first + count - 1)
-      if (!isSame) this.#kept = { first, last: this.#at(first + count - 1) }
+    if (this.#claim === null) {
+      await this.#options.letGo([])
+      return
     }
-    await this.#options.letGo(before === null || before === this.#kept ? [] : this.#without(before, this.#kept))
+    const count = Math.max(1, Math.floor(this.#claim.bytes / this.#options.geometry.pieceLength))
+    const first = this.#at(count >= piecesForOneBehind ? this.#piece - 1 : this.#piece)
+    await this.#keep({ first, last: this.#at(first + count - 1) })
+  }
+
+  async #keep (kept: PieceSpan | null): Promise<void> {
+    const before = this.#kept
+    const isSame = before === kept || (before !== null && kept !== null && before.first === kept.first && before.last === kept.last)
+    if (isSame || before === null) {
+      if (!isSame) this.#kept = kept
+      await this.#options.letGo([])
+      return
+    }
+    // Asked for no more before it goes, so that nobody brings it again; and what comes in its place after it has gone.
+    this.#kept = overlap(before, kept)
+    this.tell()
+    this.#kept = kept
+    await this.#options.letGo(this.#without(before, kept))
   }
 
   * #without (span: PieceSpan, kept: PieceSpan | null): Generator<PieceIndex> {
@@ -320,4 +333,9 @@ export class Seat {
   #at (index: number): PieceIndex {
     return this.#options.geometry.piece(Math.min(Math.max(index, this.#file.first), this.#file.last))
   }
+}
+
+function overlap (a: PieceSpan, b: PieceSpan | null): PieceSpan | null {
+  if (b === null || a.last < b.first || b.last < a.first) return null
+  return { first: a.first > b.first ? a.first : b.first, last: a.last < b.last ? a.last : b.last }
 }
