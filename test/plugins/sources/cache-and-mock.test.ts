@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import Fastify from 'fastify'
 import t from 'tap'
 
+import budget from '../../../plugins/budget.ts'
 import cache from '../../../plugins/cache.ts'
 import config from '../../../plugins/config.ts'
 import sourceChain from '../../../plugins/source-chain.ts'
@@ -30,6 +31,7 @@ async function startChain (t: Test, directory: string, env: Record<string, strin
   t.teardown(async () => { await app.close() })
   await app.register(config, { config: readConfig({ TORRENT_DOWNLOAD_PATH: directory, MEDIA_PATHS: 'none', ...env }) })
   await app.register(storedFiles)
+  await app.register(budget)
   await app.register(torrents)
   await app.register(cache)
   await app.register(sourceChain)

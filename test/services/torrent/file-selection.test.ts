@@ -29,7 +29,7 @@ t.test('padding is never chosen, an empty video only where everything is empty',
   t.equal(selectFile(torrentOf(['.pad/9000.mp4', 9000], ['b.bin', 10], ['c.mp4', 9000, 'p']), null).name, 'b.bin')
   t.equal(selectFile(torrentOf(['link.mp4', 0, 'l'], ['b.mp3', 10]), null).name, 'b.mp3')
   t.equal(selectFile(torrentOf(['empty.mp4', 0], ['.pad/1', 10]), null).name, 'empty.mp4')
-  t.throws(() => selectFile(torrentOf(['.pad/1', 10]), null), { code: 'FILE_INDEX' })
+  t.throws(() => torrentOf(['.pad/1', 10]), { code: 'METADATA_INVALID', message: /nothing but padding/ })
 })
 
 t.test('an index is the torrent\'s own order, padding counted', async t => {
