@@ -1,11 +1,44 @@
-import { spawnSync } from 'node:child_process'
-import { readdirSync } from 'node:fs'
-import { basename } from 'node:path'
+// Runs benchmarks one after the other, each in a process of its own: all of them, and writes what they say into
+// README.md; or those that are named. node benchmarks/run.ts [NAME…]
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
+import { availableParallelism, totalmem } from 'node:os'
+import { join } from 'node:path'
 
-/** Runs every benchmark one after the other, each in a process of its own. */
-const files = readdirSync(import.meta.dirname).filter((name) => name.endsWith('.ts') && name !== basename(import.meta.filename))
-for (const name of files.sort()) {
-  console.log(`\n# ${name}`)
-  const { status } = spawnSync(process.execPath, [`${import.meta.dirname}/${name}`, ...process.argv.slice(2)], { stdio: 'inherit' })
-  if (status !== 0) process.exitCode = 1
+const benchmarks = ['cached-stream', 'random-ranges', 'cache-lookup', 'partial-store']
+
+const named = process.argv.slice(2)
+const unknown = named.filter(name => !benchmarks.includes(name))
+if (unknown.length > 0) throw new Error(`no benchmark ${unknown.join(', ')}; there are ${benchmarks.join(', ')}`)
+
+const machine = `${process.platform} ${process.arch}, ${availableParallelism()} cores, ${Math.round(totalmem() / 2 ** 30)} GiB of memory, Node.js ${process.versions.node}`
+const sections = []
+for (const name of named.length > 0 ? named : benchmarks) {
+  console.log(`## ${name}\n`)
+  const output = await outputOf(name)
+  if (output === null) process.exitCode = 1
+  else sections.push(`## ${name}\n\n${output.trim()}\n`)
+}
+if (named.length === 0 && process.exitCode !== 1) {
+  await writeFile(join(import.meta.dirname, 'README.md'), `# Benchmarks
+
+Written by \`npm run bench\`; \`npm run bench -- NAME\` runs one and writes nothing. Servers and readers are asked in turn, in
+the same minutes on the same machine, so that whatever else it does meets all of them: the ratios tell, not the figures.
+
+Machine: ${machine}.
+
+${sections.join('\n')}`)
+}
+
+/** What the benchmark prints, which is shown as it comes; null when it fails. */
+async function outputOf (name: string): Promise<string | null> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, `${name}.ts`)], { stdio: ['ignore', 'pipe', 'inherit'] })
+  let output = ''
+  child.stdout.setEncoding('utf8').on('data', text => {
+    output += text
+    process.stdout.write(text)
+  })
+  const [code] = await once(child, 'close')
+  return code === 0 ? output : null
 }
