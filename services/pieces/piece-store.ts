@@ -84,6 +84,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   /** Edge files that are being removed; 'dropped' is said when they are gone. */
   readonly #leaving = new Map<PieceIndex, Promise<void>>()
   #isDiskFull = false
+  #diskFullSince = 0
   #diskRetryAt = 0
   #diskRetryMs = diskRetryMs.first
   #arrivedCount = 0
@@ -263,15 +264,18 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     if (this.has(piece)) return true
     if (this.#isFleeting(piece) && !this.#windows.keeps(piece)) return false
     if (this.#isDiskFull && performance.now() < this.#diskRetryAt && this.#keepInMemory(piece, bytes)) return true
+    const since = performance.now()
+    // One that is known to be full was asked for room a moment ago.
+    const mostTries = this.#isDiskFull && since < this.#diskRetryAt ? 0 : makeRoomTries
     for (let tries = 0; ; tries++) {
       try {
         await this.#leaving.get(piece)
         const version = await this.#files.writePiece(piece, bytes)
-        this.#diskTakes()
+        this.#diskTakes(since)
         return await this.markVerified(piece, version)
       } catch (error) {
         if (!isNoSpace(error)) throw error
-        if (tries < makeRoomTries && await this.#room.makeRoom(bytes.length)) continue
+        if (tries < mostTries && await this.#room.makeRoom(bytes.length)) continue
         this.#checkOpen()
         this.#diskIsFull(error)
         return this.has(piece) || this.#keepInMemory(piece, bytes)
@@ -645,12 +649,14 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     this.#diskRetryMs = isAgain ? Math.min(2 * this.#diskRetryMs, diskRetryMs.longest) : diskRetryMs.first
     this.#diskRetryAt = now + this.#diskRetryMs
     this.#isDiskFull = true
+    this.#diskFullSince = now
     this.#log.warn({ infohash: this.metadata.infohash, err: error }, 'the disk is full: what readers wait for is kept in memory')
     this.#windows.refresh()
   }
 
-  #diskTakes (): void {
-    if (!this.#isDiskFull) return
+  /** `since`: when the write began that shows it. One that began before another failed shows nothing. */
+  #diskTakes (since: number): void {
+    if (!this.#isDiskFull || since < this.#diskFullSince) return
     this.#isDiskFull = false
     this.#log.warn({ infohash: this.metadata.infohash }, 'the disk takes pieces again')
     this.#windows.refresh()
@@ -714,7 +720,8 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     } catch (error) {
       for (const piece of pieces) this.#dirty.add(piece)
       this.#saveLater(retryIntervalMs)
-      if (isNoSpace(error)) await this.#room.makeRoom(this.geometry.pieceLength)
+      // Not while it closes: it may be closed to make room.
+      if (isNoSpace(error) && this.#closing === null) await this.#room.makeRoom(this.geometry.pieceLength)
       throw asCoded(error, 'STORE_FAILED')
     }
     if (this.#closing !== null) return
