@@ -45,10 +45,6 @@ export class FolderListing {
     this.check = coalesce(async () => { await this.#check() })
   }
 
-  get isWatched (): boolean {
-    return this.#watch !== null
-  }
-
   /** Reads the folder anew at the next check, whatever its times say. */
   markDirty (): void {
     this.#isDirty = true

@@ -6,14 +6,13 @@ import { coalesce } from '../coalesce.ts'
 import { abortable } from '../deadline.ts'
 import type { Log } from '../log.ts'
 import { mapBounded } from '../map-bounded.ts'
+import { ByInfohash, infohashesIn } from './by-infohash.ts'
 import { FolderListing, settledAfterMs } from './folder-listing.ts'
+import { FolderWatches } from './folder-watches.ts'
 import { placedExtensions } from './placed-rules.ts'
 import { stateFolder } from './stored-files.ts'
 import { watchFolder } from './watch-folder.ts'
 import type { FolderWatch, WatchFolder } from './watch-folder.ts'
-
-/** Watches are counted for all programs of a user, and older systems allow 8192: the rest is for the others. */
-const watchLimit = 1000
 
 /** Names that change come in crowds: a folder is read once for all that come within this. */
 const afterChangeMs = 200
@@ -23,6 +22,9 @@ const readAnewEvery = 10
 
 /** How long a lookup waits for a look at the folders; a disk that hangs must not hide what is known. */
 const lookLimitMs = 3000
+
+/** The same once a directory hangs, until it answers. */
+const hangingLimitMs = 100
 
 /** Of the four threads that do Node's file work, one folder after the other on a disk that hangs takes no more than these. */
 const concurrency = 2
@@ -63,29 +65,25 @@ export interface PlacedIndexCounters {
  * stat), so watches may be refused, overflow or be lost: they make that folders are read before somebody asks.
  */
 export class PlacedIndex {
-  readonly #directories: readonly string[]
+  readonly #directories: readonly Directory[]
   readonly #log: Log
-  readonly #watch: WatchFolder | null
+  readonly #watches: FolderWatches
   readonly #rescanIntervalMs: number
+  /** The directories that exist, each once: a path that is in both lists is the download directory. */
   #roots: Root[] = []
   readonly #candidates = new ByInfohash<Entry>()
   readonly #named = new ByInfohash<Folder>()
   /** Not looked at since something in them changed, or since they were found. */
   readonly #changed = new Set<Folder>()
   #state: 'idle' | 'started' | 'closed' = 'idle'
-  #watchCount = 0
-  /** The system allows no more watches; asked again at the next look at all folders. */
-  #isWatchRefused = false
-  #isWatchRefusalReported = false
   #rescanTimer: NodeJS.Timeout | undefined
   #changeTimer: NodeJS.Timeout | undefined
-  readonly #checkRoots = coalesce(async () => { await this.#lookAtRoots() })
-  readonly #checkAll = coalesce(async () => { await this.#lookAtAll() })
+  #isHanging = false
 
   constructor ({ directories, log, watch = watchFolder, rescanIntervalMs = 30_000 }: PlacedIndexOptions) {
-    this.#directories = directories.map(path => resolve(path))
+    this.#directories = [...new Set(directories.map(path => resolve(path)))].map(path => this.#directoryAt(path))
     this.#log = log
-    this.#watch = watch
+    this.#watches = new FolderWatches(watch, log)
     this.#rescanIntervalMs = rescanIntervalMs
   }
 
@@ -110,7 +108,7 @@ export class PlacedIndex {
     return {
       folders: folders.length,
       candidates: folders.reduce((sum, folder) => sum + folder.candidates.size, 0),
-      watches: this.#watchCount
+      watches: this.#watches.size
     }
   }
 
@@ -120,22 +118,22 @@ export class PlacedIndex {
    * folder a moment ago may be missing. Throws the signal's reason.
    */
   async near (infohash: string, signal: AbortSignal): Promise<Candidate[]> {
-    await inTime(this.#checkRoots(), signal)
+    await this.#inTime(Promise.all(this.#directories.map(async ({ check }) => { await check() })), signal)
     const folders = new Set([...this.#named.get(infohash), ...this.#candidates.get(infohash).map(({ folder }) => folder)])
     const nested = [...folders].filter(({ name }) => name !== null)
-    await inTime(mapBounded(nested, concurrency, async folder => { await this.#look(folder) }), signal)
+    await this.#inTime(mapBounded(nested, concurrency, async folder => { await this.#look(folder) }), signal)
     return this.#candidatesFor(infohash)
   }
 
   /** The candidates for this infohash after a look at every folder. Throws the signal's reason. */
   async everywhere (infohash: string, signal: AbortSignal): Promise<Candidate[]> {
-    await inTime(this.#checkAll(), signal)
+    await this.#inTime(this.#checkAll(), signal)
     return this.#candidatesFor(infohash)
   }
 
   /** All candidates after a look at every folder. Throws the signal's reason. */
   async all (signal: AbortSignal): Promise<Candidate[]> {
-    await inTime(this.#checkAll(), signal)
+    await this.#inTime(this.#checkAll(), signal)
     return this.#folders().flatMap(({ candidates }) => [...candidates.values()])
   }
 
@@ -149,20 +147,51 @@ export class PlacedIndex {
     return this.#roots.flatMap(({ top, folders }) => [top, ...folders.values()])
   }
 
-  async #lookAtAll (): Promise<void> {
-    await this.#checkRoots()
-    const folders = this.#roots.flatMap(({ folders }) => [...folders.values()])
-    await mapBounded(folders, concurrency, async folder => { await this.#look(folder) })
+  /** One directory does not wait for another, which may hang. */
+  #directoryAt (path: string): Directory {
+    const directory: Directory = {
+      root: null,
+      check: coalesce(async () => {
+        const real = await realpath(path).catch(() => null)
+        if (directory.root?.path !== real) {
+          directory.root = real === null ? null : this.#roots.find(root => root.path === real) ?? this.#rootAt(real)
+          this.#arrangeRoots()
+        }
+        if (directory.root !== null) await this.#look(directory.root.top)
+      }),
+      checkAll: coalesce(async () => {
+        await directory.check()
+        await mapBounded([...directory.root?.folders.values() ?? []], concurrency, async folder => { await this.#look(folder) })
+      })
+    }
+    return directory
   }
 
-  /** The directories that exist, links resolved, each once: a path that is in both lists is the download directory. */
-  async #lookAtRoots (): Promise<void> {
-    const paths = await Promise.all(this.#directories.map(async path => await realpath(path).catch(() => null)))
-    const known = new Map(this.#roots.map(root => [root.path, root]))
-    this.#roots = [...new Set(paths.filter(path => path !== null))].map(path => known.get(path) ?? this.#rootAt(path))
-    for (const { path } of this.#roots) known.delete(path)
-    for (const { top, folders } of known.values()) for (const folder of [top, ...folders.values()]) this.#drop(folder)
-    await Promise.all(this.#roots.map(async ({ top }) => { await this.#look(top) }))
+  #arrangeRoots (): void {
+    const before = this.#roots
+    this.#roots = [...new Set(this.#directories.map(({ root }) => root).filter(root => root !== null))]
+    for (const root of before) {
+      if (!this.#roots.includes(root)) for (const folder of [root.top, ...root.folders.values()]) this.#drop(folder)
+    }
+  }
+
+  async #checkAll (): Promise<void> {
+    await Promise.all(this.#directories.map(async ({ checkAll }) => { await checkAll() }))
+  }
+
+  /** Waits for the work, 3 s at most; it goes on all the same. Throws the signal's reason. */
+  async #inTime (work: Promise<unknown>, signal: AbortSignal): Promise<void> {
+    const { promise: timeUp, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(() => {
+      this.#isHanging = true
+      void work.then(() => { this.#isHanging = false })
+      resolve()
+    }, this.#isHanging ? hangingLimitMs : lookLimitMs)
+    try {
+      await abortable(Promise.race([work, timeUp]), signal)
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   async #look (folder: Folder): Promise<void> {
@@ -248,45 +277,18 @@ export class PlacedIndex {
   #scheduleRescan (delayMs: number, count: number): void {
     if (this.#state !== 'started' || this.#rescanIntervalMs === Infinity) return
     this.#rescanTimer = setTimeout(() => {
-      this.#isWatchRefused = false
+      this.#watches.retry()
       if (count % readAnewEvery === 0) for (const { listing } of this.#folders()) listing.markDirty()
       void this.#checkAll().then(() => { this.#scheduleRescan(this.#rescanIntervalMs, count + 1) })
     }, Math.min(delayMs, this.#rescanIntervalMs)).unref()
   }
 
   #watchFolder (folder: Folder, path: string): FolderWatch | null {
-    if (this.#state !== 'started' || this.#watch === null || this.#isWatchRefused || this.#watchCount >= watchLimit) return null
-    let isOpen = true
-    const end = (): void => {
-      if (isOpen) this.#watchCount--
-      isOpen = false
-    }
-    try {
-      const watch = this.#watch(path, () => { this.#noteChange(folder) }, error => {
-        // One that fails at once would fail again at once.
-        this.#refuseWatches(error)
-        folder.listing.unwatch()
-        this.#noteChange(folder)
-      })
-      this.#watchCount++
-      return {
-        close () {
-          end()
-          watch.close()
-        }
-      }
-    } catch (error) {
-      const code = error instanceof Error && 'code' in error ? error.code : ''
-      if (code === 'ENOSPC' || code === 'EMFILE' || code === 'ENFILE') this.#refuseWatches(error)
-      return null
-    }
-  }
-
-  #refuseWatches (error: unknown): void {
-    this.#isWatchRefused = true
-    if (this.#isWatchRefusalReported) return
-    this.#isWatchRefusalReported = true
-    this.#log.info({ err: error }, `folders cannot all be watched: they are looked at when somebody asks, and every ${this.#rescanIntervalMs / 1000} s`)
+    if (this.#state !== 'started') return null
+    return this.#watches.open(path, () => { this.#noteChange(folder) }, () => {
+      folder.listing.unwatch()
+      this.#noteChange(folder)
+    })
   }
 
   #noteChange (folder: Folder): void {
@@ -306,6 +308,14 @@ export class PlacedIndex {
   }
 }
 
+interface Directory {
+  /** null: it does not exist. */
+  root: Root | null
+  readonly check: () => Promise<void>
+  /** The first-level folders, too. */
+  readonly checkAll: () => Promise<void>
+}
+
 interface Folder extends CandidateFolder {
   readonly isLink: boolean
   readonly listing: FolderListing
@@ -320,48 +330,4 @@ interface Root {
   readonly path: string
   readonly top: Folder
   readonly folders: Map<string, Folder>
-}
-
-/** Items under each infohash of theirs. */
-class ByInfohash<T> {
-  readonly #items = new Map<string, Set<T>>()
-
-  get (infohash: string): T[] {
-    return [...this.#items.get(infohash) ?? []]
-  }
-
-  add (infohashes: Iterable<string>, item: T): void {
-    for (const infohash of infohashes) {
-      const items = this.#items.get(infohash)
-      if (items === undefined) this.#items.set(infohash, new Set([item]))
-      else items.add(item)
-    }
-  }
-
-  delete (infohashes: Iterable<string>, item: T): void {
-    for (const infohash of infohashes) {
-      const items = this.#items.get(infohash)
-      items?.delete(item)
-      if (items?.size === 0) this.#items.delete(infohash)
-    }
-  }
-}
-
-/** All strings of 40 hexadecimal digits in the text, in lower case; in a longer run each of those that it contains. */
-function infohashesIn (text: string): string[] {
-  return [...text.matchAll(/[0-9a-f]{40,}/gi)].flatMap(([run]) => {
-    const digits = run.toLowerCase()
-    return Array.from({ length: digits.length - 39 }, (_, i) => digits.slice(i, i + 40))
-  })
-}
-
-/** Waits for the work, 3 s at most; it goes on all the same. Throws the signal's reason. */
-async function inTime (work: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  const { promise: timeUp, resolve } = Promise.withResolvers<void>()
-  const timer = setTimeout(resolve, lookLimitMs)
-  try {
-    await abortable(Promise.race([work, timeUp]), signal)
-  } finally {
-    clearTimeout(timer)
-  }
 }

@@ -318,9 +318,13 @@ t.test('a directory that never answers does not hide what is known, nor hold a l
   await place(directory, `${infohash}.mp4`)
   t.match(await index.near(infohash, signal), [{ name: `${infohash}.mp4` }])
   isHanging = true
-  t.match(await index.near(infohash, signal), [{ name: `${infohash}.mp4` }])
-  t.match(await index.everywhere(otherInfohash, signal), [])
   await t.rejects(index.near(infohash, AbortSignal.timeout(20)), { name: 'TimeoutError' })
+  t.match(await index.near(infohash, signal), [{ name: `${infohash}.mp4` }])
+  await place(directory, `movies/${otherInfohash}.mp4`)
+  t.match(await index.everywhere(otherInfohash, signal), [{ name: `${otherInfohash}.mp4` }], 'nor what comes while it hangs')
+  const before = performance.now()
+  await index.near(infohash, signal)
+  t.ok(performance.now() - before < 2000, 'once it is known to hang, nobody waits for it long')
 })
 
 t.test('of a longer run of digits each infohash in it is found, and list names none', async t => {
