@@ -10,11 +10,13 @@ declare module 'fastify' {
 }
 
 export default fp(async function storedFiles (fastify) {
-  const directory = fastify.config.TORRENT_DOWNLOAD_PATH
-  await mkdir(directory, { recursive: true }).catch((error: unknown) => {
-    throw new Error(`TORRENT_DOWNLOAD_PATH ${directory} cannot be created: make it writable for this user, or set another`, { cause: error })
-  })
-  const stored = await StoredFiles.open({ directory, log: fastify.log })
+  const { TORRENT_DOWNLOAD_PATH: directory, CACHE_READ_ONLY: isReadOnly } = fastify.config
+  if (!isReadOnly) {
+    await mkdir(directory, { recursive: true }).catch((error: unknown) => {
+      throw new Error(`TORRENT_DOWNLOAD_PATH ${directory} cannot be created: make it writable for this user, or set another`, { cause: error })
+    })
+  }
+  const stored = await StoredFiles.open({ directory, isReadOnly, log: fastify.log })
   fastify.decorate('stored', stored)
   fastify.addHook('onClose', async () => { await stored.close() })
 }, { name: 'stored-files', dependencies: ['config'] })

@@ -1,4 +1,6 @@
 import fp from 'fastify-plugin'
+import { memoryBudget, memoryLimits } from '../services/memory-budget.ts'
+import { sourcesOff } from '../services/filling.ts'
 import { Swarm } from '../services/swarm/swarm.ts'
 
 declare module 'fastify' {
@@ -10,7 +12,8 @@ declare module 'fastify' {
 
 export default fp(async function swarm (fastify) {
   const { config } = fastify
-  const isOn = config.ENABLE_P2P && !config.CACHE_ONLY_MODE
+  const isOn = sourcesOff(config).p2p === undefined
+  const { swarmHeapMb, piecesInFlightBytes } = memoryBudget(memoryLimits())
   const swarm = isOn
     ? new Swarm({
       port: config.TORRENT_PORT,
@@ -22,6 +25,8 @@ export default fp(async function swarm (fastify) {
       downloadLimitBytes: config.DOWNLOAD_LIMIT === null ? -1 : config.DOWNLOAD_LIMIT * 1000,
       isPortMappingEnabled: config.ENABLE_PORT_MAPPING,
       isLsdEnabled: !config.isPanel,
+      heapMb: swarmHeapMb,
+      windowBytes: piecesInFlightBytes,
       log: fastify.log
     })
     : null

@@ -16,6 +16,7 @@ export default fp(async function torrentList (fastify) {
     torrents,
     cache,
     stored,
+    isReadOnly: config.CACHE_READ_ONLY,
     log,
     // One place is left for whoever wants to watch something else.
     maxDownloads: Math.max(1, config.MAX_TORRENTS - 1)

@@ -1,3 +1,4 @@
+import { sourcesOff } from '../services/filling.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
 /** Liveness and readiness, for probes: no state is changed, nothing is waited for. */
@@ -7,12 +8,20 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/health', async () => ({ status: 'ok' }))
 
   fastify.get('/ready', async (_request, reply) => {
-    const { swarm, sources, budget } = fastify
+    const { swarm, sources, budget, config } = fastify
     if (sources.closing.aborted) {
       return await reply.code(503).send({ status: 'unavailable', reasons: ['the server is shutting down'] })
     }
-    const reasons = [...swarm?.status.state === 'unavailable' ? [`P2P: ${swarm.status.reason}`] : [], ...budget.problems()]
-    return { status: reasons.length === 0 ? 'ok' : 'degraded', reasons, sources: sources.names, p2p: swarm?.status ?? { state: 'off' } }
+    const reasons = [...swarm?.status.state === 'unavailable' ? [`P2P: ${swarm.status.reason}`] : [], ...config.CACHE_READ_ONLY ? [] : budget.problems()]
+    const off = sourcesOff(config)
+    return {
+      status: reasons.length === 0 ? 'ok' : 'degraded',
+      reasons,
+      sources: sources.names,
+      // Switched off by a setting: nothing is wrong with it.
+      off,
+      p2p: swarm?.status ?? { state: 'off', reason: off.p2p }
+    }
   })
 }
 

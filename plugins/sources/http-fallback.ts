@@ -1,10 +1,13 @@
 import fp from 'fastify-plugin'
 import { Fetcher } from '../../services/download/fetcher.ts'
+import { sourcesOff } from '../../services/filling.ts'
 import { httpSource } from '../../services/download/http-source.ts'
+import { PieceMemory } from '../../services/download/piece-memory.ts'
+import { memoryBudget, memoryLimits } from '../../services/memory-budget.ts'
 
 export default fp(async function httpFallback (fastify) {
   const { torrents, log, config } = fastify
-  if (!config.ENABLE_HTTP_FALLBACK || config.CACHE_ONLY_MODE) return
+  if (sourcesOff(config)['http-fallback'] !== undefined) return
   const fetcher = new Fetcher({ allowPrivateNetworks: config.HTTP_ALLOW_PRIVATE_NETWORKS })
   fastify.addHook('onClose', async () => { await fetcher.close() })
   const source = httpSource({
@@ -12,6 +15,7 @@ export default fp(async function httpFallback (fastify) {
     fetcher,
     metadataUrls: config.TORRENT_METADATA_URLS,
     mirrorUrls: config.HTTP_MIRROR_URLS,
+    memory: new PieceMemory(memoryBudget(memoryLimits()).downloadBytes),
     stallTimeoutMs: config.STALL_TIMEOUT,
     patienceMs: config.P2P_TIMEOUT,
     log

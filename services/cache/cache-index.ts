@@ -132,6 +132,7 @@ export class CacheIndex {
 
   /** Everything that is cached: what the server stored, and each placed file under the infohash that it is named by. */
   async list (signal: AbortSignal = never): Promise<CachedFile[]> {
+    await this.#stored.refresh()
     const entries = await Promise.all(this.#stored.list().map(async (entry) => await this.#stored.check(entry)))
     const stored = entries.filter(entry => entry !== null).map(entry => this.#fromStored(entry, null))
     const placed = await this.#withoutStored(await this.#placedFiles.list(signal))

@@ -4,7 +4,7 @@ import { isAbsolute, join, normalize, sep } from 'node:path'
 import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { writeFileAtomically } from '../write-file.ts'
-import { identityOf } from './disk-file.ts'
+import { identityOf, isSameFile } from './disk-file.ts'
 import type { FileIdentity } from './disk-file.ts'
 
 /** The folder of the download directory that holds what the server keeps for itself. Nothing in it is a cached file. */
@@ -44,6 +44,8 @@ export type NewStoredFile = Omit<StoredFile, 'inode' | 'storedAt'>
 export interface StoredFilesOptions {
   /** The download directory. */
   readonly directory: string
+  /** Nothing is written: the record is another server's, and read again when that one has changed it. */
+  readonly isReadOnly?: boolean
   readonly log: Log
 }
 
@@ -54,15 +56,19 @@ export interface StoredFilesOptions {
  */
 export class StoredFiles {
   readonly #directory: string
+  readonly #isReadOnly: boolean
   readonly #log: Log
+  /** Of a record of another's: what was read of it last. */
+  #read: FileIdentity | null = null
   readonly #entries = new Map<string, StoredFile>()
   /** On their way to their place: in the record already, and counted by nobody yet. */
   readonly #placing = new Set<StoredFile>()
   #writing: Promise<void> = Promise.resolve()
   #waiting: Promise<void> | null = null
 
-  private constructor ({ directory, log }: StoredFilesOptions) {
+  private constructor ({ directory, isReadOnly = false, log }: StoredFilesOptions) {
     this.#directory = directory
+    this.#isReadOnly = isReadOnly
     this.#log = log
   }
 
@@ -125,8 +131,22 @@ export class StoredFiles {
     if (entries.length > 0) await this.#save()
   }
 
+  /** Reads another server's record again when it was changed; of one of our own nothing new is to be learned. */
+  async refresh (): Promise<void> {
+    if (!this.#isReadOnly) return
+    const identity = await lookAt(this.#path).catch(() => null)
+    if (identity === this.#read || (identity !== null && this.#read !== null && isSameFile(identity, this.#read))) return
+    await this.#load()
+  }
+
+  /** Forgets one file, and leaves it where it is. Throws STORE_FAILED when that cannot be written. */
+  async forget (infohash: string, fileIndex: number): Promise<void> {
+    if (this.#entries.delete(keyOf({ infohash, fileIndex }))) await this.#save()
+  }
+
   /** The stored file with this index, or with null the torrent's default file; null when it is not stored. */
   async find (infohash: string, fileIndex: number | null): Promise<FoundStoredFile | null> {
+    await this.refresh()
     const entry = fileIndex === null
       ? this.list().find((candidate) => candidate.infohash === infohash && candidate.isDefault)
       : this.#entries.get(keyOf({ infohash, fileIndex }))
@@ -183,9 +203,12 @@ export class StoredFiles {
   async #load (): Promise<void> {
     let text
     try {
+      // Before it is read: a change in between is read twice, not missed.
+      if (this.#isReadOnly) this.#read = await lookAt(this.#path)
       text = await readFile(this.#path, 'utf8')
     } catch (error) {
-      if (!hasCode(error, 'ENOENT', 'ENOTDIR')) await this.#putAside(error)
+      if (hasCode(error, 'ENOENT', 'ENOTDIR')) this.#entries.clear()
+      else await this.#putAside(error)
       return
     }
     let parsed
@@ -195,6 +218,7 @@ export class StoredFiles {
       await this.#putAside(error)
       return
     }
+    this.#entries.clear()
     for (const entry of parsed.entries) this.#entries.set(keyOf(entry), entry)
     if (parsed.rejected > 0) {
       await this.#putAside(new Error(`${parsed.rejected} entries make no sense`))
@@ -210,6 +234,10 @@ export class StoredFiles {
   }
 
   async #putAside (reason: unknown): Promise<void> {
+    if (this.#isReadOnly) {
+      this.#log.warn({ err: reason, path: this.#path }, 'record of stored files is damaged; its files count as placed ones')
+      return
+    }
     const aside = `${this.#path}.corrupt-${Date.now()}`
     try {
       await rename(this.#path, aside)
@@ -222,6 +250,7 @@ export class StoredFiles {
 
   /** Writes one at a time. What is changed while one is being written waits for the next, together. */
   #save (): Promise<void> {
+    if (this.#isReadOnly) return Promise.resolve()
     this.#waiting ??= this.#writing.then(() => {
       this.#waiting = null
       const writing = this.#write()

@@ -29,8 +29,11 @@ export class AddedTorrents {
     this.#path = join(directory, stateFolder, 'added.json')
   }
 
-  /** Reads the record. Never fails: one that cannot be understood is put aside with a warning, what can be is kept. */
-  static async open (directory: string, log: Log): Promise<AddedTorrents> {
+  /**
+   * Reads the record. Never fails: one that cannot be understood is put aside with a warning (read-only: left where it
+   * is), what can be is kept.
+   */
+  static async open (directory: string, log: Log, { isReadOnly = false } = {}): Promise<AddedTorrents> {
     const added = new AddedTorrents(directory)
     try {
       const record: unknown = JSON.parse(await readFile(added.#path, 'utf8'))
@@ -40,6 +43,10 @@ export class AddedTorrents {
       if (entries.includes(null)) throw new Error(`${entries.filter((entry) => entry === null).length} entries make no sense`)
     } catch (error) {
       if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return added
+      if (isReadOnly) {
+        log.warn({ err: error, path: added.#path }, 'the list of added torrents is damaged')
+        return added
+      }
       const aside = `${added.#path}.corrupt-${Date.now()}`
       await rename(added.#path, aside).catch(() => { /* a directory that cannot be written: what was read counts all the same */ })
       log.warn({ err: error, path: aside }, 'the list of added torrents was damaged and is put aside')

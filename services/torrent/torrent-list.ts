@@ -21,6 +21,8 @@ export interface TorrentListOptions {
   readonly stored: StoredFiles
   /** So many added torrents are downloaded at a time. */
   readonly maxDownloads: number
+  /** What was added before is known and left alone; nothing is written. */
+  readonly isReadOnly?: boolean
   readonly log: Log
 }
 
@@ -93,11 +95,12 @@ export class TorrentList {
 
   /** Reads what was added before and goes on with it. */
   static async open (options: TorrentListOptions): Promise<TorrentList> {
-    const added = await AddedTorrents.open(options.directory, options.log)
+    const { isReadOnly = false } = options
+    const added = await AddedTorrents.open(options.directory, options.log, { isReadOnly })
     const list = new TorrentList(options, added)
     for (const entry of added.list()) {
       options.torrents.remember(entry.infohash, entry.hints)
-      list.#start(entry)
+      if (!isReadOnly) list.#start(entry)
     }
     return list
   }
