@@ -216,9 +216,12 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     return Math.min(position, end) - start
   }
 
-  /** Bytes of a file that was wanted. The caller has made sure that their pieces are verified. Throws STORE_FAILED, STORE_CLOSED. */
+  /**
+   * Bytes of a file. The caller has made sure that their pieces are verified, and that a window keeps them where the file
+   * is windowed. Throws STORE_FAILED, STORE_CLOSED.
+   */
   readFile (fileIndex: number, offset: number, length: number): Promise<Buffer> {
-    if (length > 0 && (this.#memory.size > 0 || this.#windowed.has(fileIndex))) return this.#readByPieces(fileIndex, offset, length)
+    if (length > 0 && (this.#memory.size > 0 || !this.#wantedSince.has(fileIndex))) return this.#readByPieces(fileIndex, offset, length)
     return this.#files.readFile(fileIndex, offset, length)
   }
 

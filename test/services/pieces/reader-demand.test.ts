@@ -17,7 +17,8 @@ function reader (pieceLength: number, fileLength: number, start: number, end = f
   const demand = new ReaderDemand(geometry, { start: before, end: before + fileLength - 1 }, { start: before + start, end: before + end }, want)
   return {
     sets,
-    moveTo: (offset: number) => demand.moveTo(before + offset),
+    moveTo: (offset: number, leave?: [first: number, last: number] | 'nothing') =>
+      demand.moveTo(before + offset, leave === undefined ? 'all' : leave === 'nothing' ? leave : { first: geometry.piece(leave[0]), last: geometry.piece(leave[1]) }),
     /** `[first, last]` of each range of the last set(). */
     of: (urgency: number) => (sets.at(-1) ?? []).filter(range => range.urgency === urgency).map(({ first, last }) => [first, last])
   }
@@ -71,6 +72,24 @@ t.test('it does not read ahead of its range, and not beyond its file', async t =
   const tiny = reader(256 * KiB, 3, 0)
   tiny.moveTo(0)
   t.same(tiny.sets, [[{ first: 0, last: 0, urgency: 3 }, { first: 0, last: 0, urgency: 1 }, { first: 0, last: 0, urgency: 1 }]])
+})
+
+t.test('in a window it asks for what its range has of that, and for nothing else', async t => {
+  const { moveTo, of, sets } = reader(256 * KiB, 100 * MiB, 50 * MiB)
+  moveTo(50 * MiB, [199, 230])
+  t.same(of(urgencies.waiting), [[200, 200]])
+  t.same(of(urgencies.readAhead), [[201, 204]])
+  t.same(of(urgencies.background), [[205, 230]])
+  t.same(of(urgencies.headAndTail), [])
+  moveTo(50 * MiB + 1, [199, 230])
+  t.equal(sets.length, 1, 'within one piece nothing is said')
+  moveTo(50 * MiB + 1, [199, 203])
+  t.same([of(urgencies.readAhead), of(urgencies.background)], [[[201, 203]], []], 'but it is when the window shrinks')
+  moveTo(50 * MiB + 1, 'nothing')
+  t.same(sets.at(-1), [])
+  const short = reader(256 * KiB, 100 * MiB, 50 * MiB, 50 * MiB + 300 * KiB)
+  short.moveTo(50 * MiB, [200, 230])
+  t.same([short.of(urgencies.waiting), short.of(urgencies.readAhead), short.of(urgencies.background)], [[[200, 200]], [[201, 201]], []], 'not beyond its range')
 })
 
 t.test('a demand is the union of its readers wishes, the most urgent first', async t => {
