@@ -33,7 +33,8 @@ function openKept (request: StreamRequest, torrents: Torrents, store: PieceStore
   const { head } = request
   if (head === null || file.lengthBytes === 0) return null
   const start = Math.min('start' in head ? head.start : Math.max(0, file.lengthBytes - head.last), file.lengthBytes - 1)
-  if (store.contiguousBytesFrom(file.index, start, 1) === 0) return null
+  // Of a windowed file only what other readers' windows have is there, and they move.
+  if (store.isWindowed(file.index) || store.contiguousBytesFrom(file.index, start, 1) === 0) return null
   return {
     source: 'cache',
     name: file.name,
