@@ -138,7 +138,7 @@ t.test(`${aborts} ranges that are opened and left on a torrent without peers -> 
   await calm(t, server, unknown, before)
   tellFigure(t, 'aborts, no peers', `${aborts} in ${Math.round(ms)} ms; a cached stream meanwhile: ${Math.round(compared / ms / 1000)} MB/s, longest wait ${Math.round(longestWaitMs)} ms`)
   // Both ends of a thousand connections are in this process: what is slow here is not only the server.
-  t.ok(compared > cachedBytes.length && longestWaitMs < 10_000, `a cached stream went on meanwhile, and waited ${Math.round(longestWaitMs)} ms at most`)
+  t.ok(compared >= cachedBytes.length && longestWaitMs < 10_000, `a cached stream went on meanwhile, and waited ${Math.round(longestWaitMs)} ms at most`)
 })
 
 t.test(`${aborts} ranges that are opened and left on a half-filled file -> nothing stays behind, and the rest still comes`, { timeout: 100_000 + aborts * 20 }, async (t) => {
