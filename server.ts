@@ -1,17 +1,21 @@
 import { join } from 'node:path'
-import { buildApp } from './app.ts'
 import { readConfig } from './services/config.ts'
+import { memoryBudget, memoryLimits } from './services/memory-budget.ts'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Config } from './services/config.ts'
 
 /** How long a stop may take before the process ends regardless: streams are cut after 0.5 s, the swarm has 3 s. */
 const EXIT_LIMIT_MS = 4700
 
+limitHeap()
+
 let app: FastifyInstance | null = null
 let isStopping = false
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => { void stop(signal) })
 
 const config = configOrExit()
+// Not imported above: a process that is about to be replaced need not load it.
+const { buildApp } = await import('./app.ts')
 app = await buildApp({ config, logger: loggerOf(config) }).catch((error: unknown) => {
   exitWith(`Self-Streme could not start: ${error instanceof Error ? error.message : String(error)}`)
 })
@@ -25,6 +29,18 @@ try {
 } catch (error) {
   await app.close().catch(() => {})
   exitWith(listenFailure(error))
+}
+
+/**
+ * The heap's limit can only be given at the start: the process is replaced by itself with it, under the same id. Not where
+ * somebody has chosen one, nor on Windows, which cannot replace a process (set NODE_OPTIONS=--max-old-space-size there).
+ */
+function limitHeap (): void {
+  const given = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ')
+  if (/--max[-_]old[-_]space[-_]size/.test(given) || process.platform === 'win32' || process.execve === undefined) return
+  const { serverHeapMb } = memoryBudget(memoryLimits())
+  const args = [process.execPath, ...process.execArgv, `--max-old-space-size=${serverHeapMb}`, ...process.argv.slice(1)]
+  process.execve(process.execPath, args, process.env)
 }
 
 /** Streams end, the swarm process ends, what is on disk is complete; a second signal does not wait for it. */

@@ -4,6 +4,7 @@ import { asCoded, CodedError } from '../errors.ts'
 import { formatBytes, withoutSecrets } from '../format.ts'
 import { Demand, urgencies } from '../pieces/demand.ts'
 import { MirrorRecord } from './mirror-record.ts'
+import { PieceMemory } from './piece-memory.ts'
 import { MirrorFault, streamRun } from './piece-run.ts'
 import { RightOfWay } from './right-of-way.ts'
 import { RunPlan } from './run-plan.ts'
@@ -23,6 +24,8 @@ export interface HttpDownloaderOptions {
   readonly fetcher: Fetcher
   readonly log: Log
   readonly maxConnections?: number
+  /** Where each connection takes the memory for its piece; by default, memory of this download's own. */
+  readonly memory?: PieceMemory
   /** From a request to its reply's headers. */
   readonly headersTimeoutMs?: number
   /** A body that brings next to nothing for so long is given up. */
@@ -31,7 +34,6 @@ export interface HttpDownloaderOptions {
   readonly firstBackoffMs?: number
 }
 
-/** Each connection holds one piece in memory; large pieces get fewer connections. */
 const PIECES_IN_MEMORY_BYTES = 64 * 1024 * 1024
 /** Between two requests of one player nobody wants anything; what is under way goes on for so long. */
 const GRACE_MS = 1000
@@ -59,6 +61,7 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   readonly #store: PieceStore
   readonly #records: readonly MirrorRecord[]
   readonly #maxRuns: number
+  readonly #memory: PieceMemory
   readonly #runs = new Set<Run>()
   readonly #ended = new Set<Promise<void>>()
   readonly #plan: RunPlan
@@ -80,12 +83,13 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   /** Throws HTTP_NO_MIRROR when there is none. */
   constructor (options: HttpDownloaderOptions) {
     super()
-    const { metadata, store, mirrors, maxConnections = 4, firstBackoffMs = 500 } = options
+    const { store, mirrors, maxConnections = 4, memory = new PieceMemory(PIECES_IN_MEMORY_BYTES), firstBackoffMs = 500 } = options
     if (mirrors.length === 0) throw new CodedError('HTTP_NO_MIRROR', 'the torrent names no web seed and no mirror is configured: there is nowhere to download from')
     this.#options = options
     this.#store = store
     this.#records = mirrors.map((mirror) => new MirrorRecord(mirror, firstBackoffMs))
-    this.#maxRuns = Math.max(1, Math.min(maxConnections, Math.floor(PIECES_IN_MEMORY_BYTES / metadata.pieceLength)))
+    this.#maxRuns = maxConnections
+    this.#memory = memory
     this.#plan = new RunPlan({ store, records: this.#records, runs: this.#runs })
     this.#rightOfWay = new RightOfWay(this.#schedule)
     this.demand.on('change', this.#schedule)
@@ -119,6 +123,7 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   /** Ends all runs; nothing is fetched or written after it has resolved. */
   async close (): Promise<void> {
     this.#isClosed = true
+    this.#memory.forget(this.#schedule)
     this.demand.off('change', this.#schedule)
     this.#store.off('verified', this.#onVerified)
     this.#store.off('dropped', this.#schedule)
@@ -180,9 +185,11 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   }
 
   #startRuns (now: number): void {
+    const { pieceLength } = this.#options.metadata
     while (this.#runs.size < this.#maxRuns) {
       const run = this.#plan.next(now, this.#rightOfWay.isHeld ? urgencies.waiting : urgencies.background)
       if (run === null) return
+      if (!this.#memory.take(pieceLength, this.#schedule)) break
       this.#start(run)
     }
     // One at a time: an aborted run makes way when it has ended.
@@ -198,6 +205,7 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
       run.record.activeRuns--
       this.#runs.delete(run)
       this.#ended.delete(ended)
+      this.#memory.release(this.#options.metadata.pieceLength)
       this.#rightOfWay.release(run)
       this.#schedule()
     })

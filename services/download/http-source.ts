@@ -7,6 +7,7 @@ import { selectFile } from '../torrent/file-selection.ts'
 import { HttpDownloader } from './http-downloader.ts'
 import { templateMirrors, webSeedMirrors } from './mirrors.ts'
 import { lookupTorrent } from './torrent-lookup.ts'
+import type { PieceMemory } from './piece-memory.ts'
 import type { Log } from '../log.ts'
 import type { Filler } from '../pieces/filler.ts'
 import type { Source, SourceFile, StreamRequest } from '../source.ts'
@@ -24,6 +25,8 @@ export interface HttpSourceOptions {
   readonly metadataUrls: readonly string[]
   /** The file itself: URLs with `{hash}`, `{index}` and so on. */
   readonly mirrorUrls: readonly string[]
+  /** For the pieces of all downloads. */
+  readonly memory: PieceMemory
   readonly stallTimeoutMs: number
   /** So long from the torrent's start another source may bring the metadata that no lookup found. */
   readonly patienceMs: number
@@ -65,7 +68,7 @@ async function exhausted (filler: Filler, signal: AbortSignal): Promise<never> {
 
 /** Metadata, then the mirrors that it and the configuration name. It belongs to the torrent and outlives the request. */
 async function startDownload (torrent: Torrent, request: StreamRequest, options: HttpSourceOptions): Promise<HttpDownloader> {
-  const { fetcher, log, mirrorUrls } = options
+  const { fetcher, log, memory, mirrorUrls } = options
   const fields = { infohash: torrent.infohash }
   log.info(fields, '[Hybrid] Falling back to HTTP download...')
   const metadata = torrent.metadata ?? await findMetadata(torrent, options)
@@ -76,7 +79,7 @@ async function startDownload (torrent: Torrent, request: StreamRequest, options:
     throw new CodedError('HTTP_NO_MIRROR', 'the torrent names no web seed and HTTP_MIRROR_URLS is not set: there is nowhere to download from')
   }
   log.info(fields, '[Hybrid] Step 4: Downloading video file via HTTP...')
-  return new HttpDownloader({ metadata, store, mirrors, fetcher, log })
+  return new HttpDownloader({ metadata, store, mirrors, fetcher, memory, log })
 }
 
 /** From the caches of `.torrent` files, or from whichever other source brings it meanwhile. */

@@ -1,5 +1,6 @@
 import { pause } from '../deadline.ts'
 import type { Geometry } from '../pieces/geometry.ts'
+import { isNoSpace } from '../pieces/piece-files.ts'
 import type { PieceFiles } from '../pieces/piece-files.ts'
 
 /** Where a torrent's pieces go, and who is told of it. */
@@ -10,6 +11,12 @@ export interface Shelf {
   onWritten (piece: number, layoutVersion: number): void
   /** The piece could not be written; it is tried again. */
   onBlocked (piece: number, error: unknown): void
+  /**
+   * The disk has no room for the piece: offers its bytes to the server. `onTaken` is called in the very turn in which the
+   * server's answer comes, for its next word may be about the same piece. Resolves when it has answered, or the signal
+   * aborts.
+   */
+  offer (piece: number, bytes: Uint8Array, onTaken: () => void, signal: AbortSignal): Promise<void>
 }
 
 const firstRetryMs = 250
@@ -19,7 +26,8 @@ const lastRetryMs = 5_000
  * The store that WebTorrent is given (abstract-chunk-store). What it puts here has passed the hash check.
  *
  * An error from `put` destroys the whole torrent, so `put` never answers one: a piece that cannot be written (a full
- * disk, a file that has just moved) waits in memory and is tried again until it can be, or the store is closed.
+ * disk, a file that has just moved) waits in memory and is tried again until it can be, the server has taken its bytes,
+ * or the store is closed.
  */
 export class ChunkStore {
   readonly chunkLength: number
@@ -27,6 +35,9 @@ export class ChunkStore {
   readonly #closing = new AbortController()
   /** Aborts to wake the pieces that wait for their next try. */
   #nudge = new AbortController()
+
+  /** Pieces that were put and are not done. */
+  readonly #waiting = new Set<number>()
 
   /** WebTorrent calls this with the length of a piece and its `storeOpts`. */
   constructor (chunkLength: number, options: { readonly openShelf: (store: ChunkStore) => Shelf }) {
@@ -36,12 +47,17 @@ export class ChunkStore {
 
   /** Calls `done(null)` once the piece is written, and never when the store is closed before. */
   put (index: number, bytes: Uint8Array, done: (error: null) => void): void {
+    this.#waiting.add(index)
     // Never rejects; what `done` throws is nobody's to catch.
-    this.#write(index, bytes).then((version) => {
-      if (version === null) return
+    this.#write(index, bytes, () => {
+      this.#waiting.delete(index)
       done(null)
-      this.#shelf.onWritten(index, version)
-    }, () => {})
+    }).catch(() => {})
+  }
+
+  /** Pieces that are in memory because they were put and could not be written yet. */
+  get waiting (): ReadonlySet<number> {
+    return this.#waiting
   }
 
   /** Reads a verified piece, or a part of it, for a peer. */
@@ -71,19 +87,31 @@ export class ChunkStore {
     this.close(done)
   }
 
-  /** Resolves with the layout version that the piece was written under, or null when the store was closed before. */
-  async #write (index: number, bytes: Uint8Array): Promise<number | null> {
+  async #write (index: number, bytes: Uint8Array, done: () => void): Promise<void> {
     const { geometry, files } = this.#shelf
     for (let delayMs = firstRetryMs; !this.#closing.signal.aborted; delayMs = Math.min(delayMs * 2, lastRetryMs)) {
       try {
         const version = await files.writePiece(geometry.piece(index), bytes)
-        return this.#closing.signal.aborted ? null : version
+        if (this.#closing.signal.aborted) return
+        done()
+        this.#shelf.onWritten(index, version)
+        return
       } catch (error) {
-        if (!this.#closing.signal.aborted) this.#shelf.onBlocked(index, error)
+        if (this.#closing.signal.aborted) return
+        this.#shelf.onBlocked(index, error)
+        if (isNoSpace(error) && await this.#isOffered(index, bytes, done)) return
       }
       await this.#wait(delayMs)
     }
-    return null
+  }
+
+  async #isOffered (index: number, bytes: Uint8Array, done: () => void): Promise<boolean> {
+    let isTaken = false
+    await this.#shelf.offer(index, bytes, () => {
+      isTaken = true
+      done()
+    }, this.#closing.signal)
+    return isTaken
   }
 
   async #wait (ms: number): Promise<void> {

@@ -2,10 +2,12 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { pause } from '../deadline.ts'
+import { Slots } from '../slots.ts'
 import type { HostedTorrent, TorrentReply } from './hosted-torrent.ts'
 import { dhtNodes, dialTcpBesideUtp } from './internals.ts'
 import { isHostRequest } from './messages.ts'
 import type { HostOptions, HostReply, HostRequest } from './messages.ts'
+import { shareOf } from './shares.ts'
 import type WebTorrent from 'webtorrent'
 
 /**
@@ -17,14 +19,14 @@ const statsMs = 500
 const watchdogMs = 5_000
 /** TCP joins the dial after this time alone with uTP. */
 const tcpDelayMs = 500
-/** Bytes of pieces that may be in flight, over all torrents: each is in memory until it is written. */
-const windowBytes = 64 * 1024 * 1024
 /** How long trackers may take to hear that we leave. */
 const farewellMs = 2_000
 
 const torrents = new Map<number, HostedTorrent>()
 /** Farewells that are under way. */
 const leaving = new Set<Promise<void>>()
+/** One piece at a time is on its way to the server, while the disk takes none. */
+const offers = new Slots(1)
 let client: WebTorrent | null = null
 let Hosted: typeof HostedTorrent | null = null
 let trackerOptions: { rtcConfig: object, wrtc?: false } = { rtcConfig: {} }
@@ -149,16 +151,14 @@ function tellDht (): void {
   if (client !== null && !client.destroyed) tell({ type: 'dht', nodes: dhtNodes(client) })
 }
 
-/** The memory for pieces in flight is shared by the torrents that somebody waits for. */
-function windowShare (): number {
-  let wanted = 0
-  for (const torrent of torrents.values()) if (torrent.isWanted) wanted++
-  return windowBytes / Math.max(1, wanted)
-}
-
 function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, { type: 'join' }>): void {
   if (client === null || options === null || Hosted === null) return
-  const tellOf = (reply: TorrentReply): void => { tell({ ...reply, id }) }
+  const { windowBytes } = options
+  const tellOf = (reply: TorrentReply): void => {
+    tell({ ...reply, id })
+    // It may be another's turn now.
+    if (reply.type === 'verified' && torrents.size > 1) for (const torrent of torrents.values()) torrent.reselectSoon()
+  }
   try {
     torrents.set(id, new Hosted(client, {
       infohash,
@@ -166,7 +166,8 @@ function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, 
       trackers: [...new Set([...trackers, ...options.trackers])],
       peers: [...peers, ...options.staticPeers],
       trackerOptions,
-      windowBytes: windowShare,
+      windowBytes: () => shareOf(torrents.get(id), [...torrents.values()], windowBytes),
+      offers,
       tell: tellOf
     }))
   } catch (error) {
@@ -213,6 +214,7 @@ function handle (request: HostRequest): void {
         case 'attach': torrent.attach(request.torrent, request.bitfield, request.layout); return
         case 'layout': torrent.setLayout(request.layout); return
         case 'demand': torrent.setDemand(request.ranges); return
+        case 'taken': torrent.setTaken(request.piece, request.isTaken); return
         case 'filled': torrent.setFilled(request.pieces); return
         case 'dropped': torrent.setDropped(request.pieces); return
         case 'trackers': torrent.addTrackers(request.trackers); return

@@ -1,10 +1,13 @@
 import { Client as TrackerClient } from 'bittorrent-tracker'
 import type WebTorrent from 'webtorrent'
 import type { Torrent, Wire } from 'webtorrent'
+import { pause } from '../deadline.ts'
 import { asCoded } from '../errors.ts'
 import { Geometry } from '../pieces/geometry.ts'
+import type { Urgency } from '../pieces/demand.ts'
 import { PieceFiles } from '../pieces/piece-files.ts'
 import type { Layout } from '../pieces/piece-files.ts'
+import type { Slots } from '../slots.ts'
 import { parseMetadata } from '../torrent/metadata.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { Shelf } from './chunk-store.ts'
@@ -18,7 +21,11 @@ import type { Window } from './window.ts'
 
 /** How long changes among the peers are gathered before the pieces are chosen anew. */
 const reselectMs = 50
+/** The server answers an offered piece once it is where it can be read; one that was not answered is offered again. */
+const offerLimitMs = 30_000
 const trackerIntervalMs = 15 * 60_000
+/** Blocks of pieces that were begun and are not chosen now are kept up to this part of the window. */
+const heldShare = 0.25
 /** Addresses remembered to tell how many peers are known. */
 const addressLimit = 5_000
 
@@ -32,8 +39,10 @@ export interface HostedTorrentOptions {
   readonly peers: readonly string[]
   /** What every tracker client gets: ICE servers, or no WebRTC. */
   readonly trackerOptions: { readonly rtcConfig: object, readonly wrtc?: false }
-  /** How many bytes of pieces this torrent may have in flight. Asked each time pieces are chosen. */
+  /** How many bytes of pieces this torrent may have in flight; 0: not even one piece. Asked each time pieces are chosen. */
   readonly windowBytes: () => number
+  /** One place, for all torrents: whose piece is on its way to the server. */
+  readonly offers: Slots
   readonly tell: (reply: TorrentReply) => void
 }
 
@@ -51,6 +60,8 @@ export class HostedTorrent {
   #shelf: Shelf | null = null
   #store: ChunkStore | null = null
   #demand: readonly WantedRange[] = []
+  #lastServedAt = performance.now()
+  readonly #offered = new Map<number, (isTaken: boolean) => void>()
   #window: Window = chooseWindow([], 1, () => true, () => false)
   #reselectTimer: NodeJS.Timeout | null = null
   readonly #filledEarly: number[] = []
@@ -90,7 +101,10 @@ export class HostedTorrent {
     torrent.on('error', (error: unknown) => { this.#fail(error) })
     torrent.on('wire', (wire: Wire, address: unknown) => { this.#onWire(wire, address) })
     torrent.on('peer', (address: unknown) => { this.#note(address) })
-    torrent.on('verified', () => { this.#reselectSoon() })
+    torrent.on('verified', () => {
+      this.#lastServedAt = performance.now()
+      this.reselectSoon()
+    })
     torrent.on('ready', () => {
       this.setFilled(this.#filledEarly.splice(0))
       this.reselect()
@@ -98,9 +112,19 @@ export class HostedTorrent {
     this.addPeers(options.peers)
   }
 
-  /** Does somebody wait for pieces of it? */
-  get isWanted (): boolean {
-    return this.#demand.length > 0
+  /** What somebody wants most of what peers are there for; null: nothing that would take memory. */
+  get urgency (): Urgency | null {
+    const [first] = this.#demand
+    return first === undefined || !this.#torrent.ready || this.#torrent.wires.length === 0 ? null : first[2]
+  }
+
+  get pieceLength (): number {
+    return this.#torrent.ready ? this.#torrent.pieceLength : 0
+  }
+
+  /** When it last got a piece, or began to want one. */
+  get lastServedAt (): number {
+    return this.#lastServedAt
   }
 
   /** Gives it its metadata and files: from now on pieces are fetched. A second call does nothing. */
@@ -118,12 +142,18 @@ export class HostedTorrent {
 
   /** Replaces the demand. The most urgent range comes first. */
   setDemand (demand: readonly WantedRange[]): void {
+    if (this.#demand.length === 0) this.#lastServedAt = performance.now()
     this.#demand = demand
     this.reselect()
+    // What waits for the disk may not be wanted any more: the server says so when it is asked.
+    if (this.#store !== null && this.#waitingInVain().length > 0) this.#store.retry()
     if (!this.#torrent.ready || this.#isOver) return
-    cancelUnwanted(this.#torrent, (piece) => demand.some(([first, last]) => first <= piece && piece <= last))
-    const isKept = (piece: number): boolean => this.#window.has(piece)
-    if (heldBytes(this.#torrent, isKept) > this.#options.windowBytes()) dropHeld(this.#torrent, isKept)
+    cancelUnwanted(this.#torrent, (piece) => this.#isWanted(piece))
+  }
+
+  /** The server's answer to a piece that was offered. */
+  setTaken (piece: number, isTaken: boolean): void {
+    this.#offered.get(piece)?.(isTaken)
   }
 
   /** Takes pieces that somebody else has written and verified. */
@@ -138,7 +168,7 @@ export class HostedTorrent {
   setDropped (pieces: readonly number[]): void {
     if (this.#isOver || !this.#torrent.ready) return
     for (const piece of pieces) markDropped(this.#torrent, piece)
-    this.#reselectSoon()
+    this.reselectSoon()
   }
 
   /** Asks these trackers too. Ones that are asked already are skipped. */
@@ -180,10 +210,24 @@ export class HostedTorrent {
     const torrent = this.#torrent
     if (!torrent.ready || this.#isOver) return
     const { wires, bitfield, pieceLength } = torrent
-    const limit = Math.floor(this.#options.windowBytes() / pieceLength)
+    const windowBytes = this.#options.windowBytes()
+    const inVain = this.#waitingInVain().length
+    const limit = windowBytes === 0 ? 0 : Math.max(inVain === 0 ? 1 : 0, Math.floor(windowBytes / pieceLength) - inVain)
     this.#window = chooseWindow(this.#demand, limit,
       (piece) => bitfield.get(piece), (piece) => wires.some((wire) => wire.peerPieces.get(piece)))
     select(torrent, this.#window.ranges, this.#window.waiting)
+    const isKept = (piece: number): boolean => this.#window.has(piece)
+    if (heldBytes(torrent, isKept) > windowBytes * heldShare) dropHeld(torrent, isKept)
+  }
+
+  /** Is it a piece that somebody wants? */
+  #isWanted (piece: number): boolean {
+    return this.#demand.some(([first, last]) => first <= piece && piece <= last)
+  }
+
+  /** Pieces that the disk did not take yet, and that nobody wants any more. */
+  #waitingInVain (): number[] {
+    return [...this.#store?.waiting ?? []].filter((piece) => !this.#isWanted(piece))
   }
 
   /**
@@ -249,13 +293,31 @@ export class HostedTorrent {
       geometry,
       files: new PieceFiles(geometry, layout, (index) => metadata.files[index]?.isPadding === true),
       onWritten: (piece, layoutVersion) => { this.#options.tell({ type: 'verified', piece, layoutVersion }) },
-      onBlocked: (piece, error) => { this.#options.tell({ type: 'blocked', piece, reason: messageOf(error) }) }
+      onBlocked: (piece, error) => { this.#options.tell({ type: 'blocked', piece, reason: messageOf(error) }) },
+      offer: async (piece, bytes, onTaken, signal) => { await this.#offer(piece, bytes, onTaken, signal).catch(() => { /* it is offered again, or the store is closed */ }) }
     }
     await this.#named
     if (this.#isOver) return
     await this.#release(torrent, bitfield)
     if (!metadata.isPrivate) this.addTrackers(metadata.trackers)
     this.#isPrivate = metadata.isPrivate
+  }
+
+  async #offer (piece: number, bytes: Uint8Array, onTaken: () => void, signal: AbortSignal): Promise<void> {
+    await this.#options.offers.run(async () => {
+      const answered = new AbortController()
+      this.#offered.set(piece, (isTaken) => {
+        this.#offered.delete(piece)
+        if (isTaken) onTaken()
+        answered.abort()
+      })
+      try {
+        this.#options.tell({ type: 'bytes', piece, bytes })
+        await pause(offerLimitMs, AbortSignal.any([signal, answered.signal]))
+      } finally {
+        this.#offered.delete(piece)
+      }
+    }, signal)
   }
 
   #openShelf (store: ChunkStore): Shelf {
@@ -272,7 +334,7 @@ export class HostedTorrent {
     ignoreAllowedFast(wire)
     wire.on('download', (bytes: number) => { this.#receivedBytes += bytes })
     wire.on('upload', (bytes: number) => { this.#uploadedBytes += bytes })
-    for (const event of ['bitfield', 'have', 'have-all', 'close']) wire.on(event, () => { this.#reselectSoon() })
+    for (const event of ['bitfield', 'have', 'have-all', 'close']) wire.on(event, () => { this.reselectSoon() })
     if (!this.#isMetadataKnown) onInfo(wire, (info) => { this.#takeInfo(info) })
   }
 
@@ -286,7 +348,8 @@ export class HostedTorrent {
     if (typeof address === 'string' && this.#addresses.size < addressLimit) this.#addresses.add(address)
   }
 
-  #reselectSoon (): void {
+  /** Chooses anew in a moment. */
+  reselectSoon (): void {
     if (this.#reselectTimer === null && !this.#isOver) this.#reselectTimer = setTimeout(() => { this.reselect() }, reselectMs)
   }
 

@@ -4,12 +4,14 @@ import type { Urgency } from '../pieces/demand.ts'
 
 /**
  * What the server and the swarm's process say to each other over IPC (structured clone, `serialization: 'advanced'`).
- * The bytes of pieces are never among it. `id` is one stay of a torrent in the swarm: it is not used again after
+ * The bytes of pieces are among it only while the disk is full. `id` is one stay of a torrent in the swarm: it is not used again after
  * `leave`, so that late words about an earlier stay are known for what they are.
  */
 
 /** What the swarm's process needs to start. Limits are bytes a second, -1 for none. */
 export interface HostOptions {
+  /** Bytes of pieces that may be in flight, over all torrents: each is in memory until it is written. */
+  readonly windowBytes: number
   readonly port: number
   readonly trackers: readonly string[]
   readonly dhtBootstrap: readonly string[]
@@ -42,6 +44,8 @@ export type HostRequest =
   | { readonly type: 'trackers', readonly id: number, readonly trackers: readonly string[] }
   | { readonly type: 'peers', readonly id: number, readonly peers: readonly string[] }
   | { readonly type: 'leave', readonly id: number }
+  /** The answer to `bytes`. `isTaken`: the server has them now; else the swarm's process keeps them, and tries again. */
+  | { readonly type: 'taken', readonly id: number, readonly piece: number, readonly isTaken: boolean }
 
 /** What a torrent in the swarm's process has counted since it joined. Speeds are bytes a second. */
 export interface HostStats {
@@ -71,11 +75,13 @@ export type HostReply =
   | { readonly type: 'verified', readonly id: number, readonly piece: number, readonly layoutVersion: number }
   /** A verified piece cannot be written; it is tried again until it can, or the torrent leaves. */
   | { readonly type: 'blocked', readonly id: number, readonly piece: number, readonly reason: string }
+  /** A verified piece for which the disk has no room. One at a time, over all torrents. */
+  | { readonly type: 'bytes', readonly id: number, readonly piece: number, readonly bytes: Uint8Array }
   | { readonly type: 'failed', readonly id: number, readonly code: ReasonCode, readonly reason: string }
   | { readonly type: 'stats', readonly id: number, readonly stats: HostStats }
 
-const requestTypes = new Set<unknown>(['start', 'ping', 'stop', 'join', 'attach', 'layout', 'demand', 'filled', 'dropped', 'trackers', 'peers', 'leave'] satisfies Array<HostRequest['type']>)
-const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'dht', 'log', 'metadata', 'verified', 'blocked', 'failed', 'stats'] satisfies Array<HostReply['type']>)
+const requestTypes = new Set<unknown>(['start', 'ping', 'stop', 'join', 'attach', 'layout', 'demand', 'filled', 'dropped', 'trackers', 'peers', 'leave', 'taken'] satisfies Array<HostRequest['type']>)
+const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'dht', 'log', 'metadata', 'verified', 'blocked', 'bytes', 'failed', 'stats'] satisfies Array<HostReply['type']>)
 
 /** Both ends are of one build, so the type says what the rest is; it is looked at because IPC is open to any module. */
 export function isHostRequest (message: unknown): message is HostRequest {

@@ -12,7 +12,9 @@ import { HostProcess } from './host-process.ts'
 import type { HostTuning } from './host-process.ts'
 import type { HostOptions, HostReply, HostRequest, HostStats } from './messages.ts'
 
-export interface SwarmOptions extends HostOptions {
+export interface SwarmOptions extends Omit<HostOptions, 'windowBytes'> {
+  /** Bytes of pieces that the swarm's process may have in flight. */
+  readonly windowBytes?: number
   /** Limit of the JavaScript heap of the swarm's process, in MiB. Pieces in flight are beside it. */
   readonly heapMb?: number
   readonly log: Log
@@ -53,6 +55,7 @@ export interface SwarmStats {
 /** Deaths in a row before it was ready that make a machine one where P2P does not work. */
 const hopelessDeaths = 5
 const defaultHeapMb = 256
+const defaultWindowBytes = 64 * 1024 * 1024
 
 const noStats: HostStats = { peersKnown: 0, peersConnected: 0, peersConnecting: 0, receivedBytes: 0, uploadedBytes: 0, downloadSpeed: 0, uploadSpeed: 0 }
 
@@ -69,11 +72,12 @@ export class Swarm extends EventEmitter<{ change: [] }> {
   #nextId = 1
   #deaths = 0
 
-  constructor ({ log, heapMb = defaultHeapMb, ...options }: SwarmOptions, tuning: Partial<HostTuning> = {}) {
+  constructor ({ log, heapMb = defaultHeapMb, windowBytes = defaultWindowBytes, ...options }: SwarmOptions, tuning: Partial<HostTuning> = {}) {
     super()
     this.setMaxListeners(0)
     // Only what a message may carry: the caller's object can hold anything.
     this.#options = {
+      windowBytes,
       port: options.port,
       trackers: [...options.trackers],
       dhtBootstrap: [...options.dhtBootstrap],
@@ -339,6 +343,7 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     switch (reply.type) {
       case 'metadata': if (this.#torrent === null) this.emit('metadata', Buffer.from(reply.torrent)); return
       case 'verified': this.#takePiece(reply.piece, reply.layoutVersion).catch((error: unknown) => { this.#giveBack(reply.piece, error) }); return
+      case 'bytes': this.#takeBytes(reply.piece, Buffer.from(reply.bytes.buffer, reply.bytes.byteOffset, reply.bytes.byteLength)).catch((error: unknown) => { this.#giveBack(reply.piece, error) }); return
       case 'stats':
         this.#now = reply.stats
         this.emit('stats')
@@ -367,6 +372,27 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     // Before the store says so itself: the process need not be told what it told.
     this.#remember(piece, true)
     await store.markVerified(piece, layoutVersion)
+  }
+
+  /**
+   * A piece that the disk had no room for, where it was received. Where the store does not take it either, and somebody
+   * still wants it, the process keeps it for now; what nobody wants is given up.
+   */
+  async #takeBytes (index: number, bytes: Buffer): Promise<void> {
+    const store = this.#store
+    let isTaken = false
+    try {
+      if (store === null) return
+      const piece = store.geometry.piece(index)
+      this.#remember(piece, true)
+      const isHere = await store.takeBytes(piece, bytes)
+      isTaken = isHere || !this.demand.ranges().some(({ first, last }) => first <= piece && piece <= last)
+      if (isHere) this.#blocked = null
+    } finally {
+      this.#send({ type: 'taken', id: this.#link.id, piece: index, isTaken })
+      // It may have been let go before the process knew that it was here.
+      if (store === null || !store.has(store.geometry.piece(index))) this.#forget(index)
+    }
   }
 
   /** The store did not take a piece that the process counts as done. */

@@ -10,7 +10,7 @@ export interface Window {
 }
 
 /**
- * Chooses what of the demand to ask for now. A piece is assembled in memory, so at most `limit` pieces (at least one)
+ * Chooses what of the demand to ask for now. A piece is assembled in memory, so at most `limit` pieces
  * that some peer has are chosen, in the order of the demand: the oldest waiting reader first. Pieces that no peer has
  * cost no memory; they are taken along, so that they are asked for at once when a peer comes with them.
  */
@@ -18,7 +18,7 @@ export function chooseWindow (demand: readonly WantedRange[], limit: number, isV
   const ranges: Array<[from: number, to: number]> = []
   const waiting: number[] = []
   const chosen = new Set<number>()
-  let left = Math.max(1, limit)
+  let left = limit
   for (const [first, last, urgency] of demand) {
     let isNewRange = true
     for (let piece = first; piece <= last && left > 0; piece++) {

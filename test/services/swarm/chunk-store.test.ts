@@ -28,7 +28,8 @@ async function open (t: Test, { hasFile = true } = {}): Promise<{ store: ChunkSt
       geometry,
       files,
       onWritten: (piece, version) => { log.push(`written ${piece} under ${version}`) },
-      onBlocked: (piece) => { log.push(`blocked ${piece}`) }
+      onBlocked: (piece) => { log.push(`blocked ${piece}`) },
+      offer: async () => { log.push('offered') }
     })
   })
   t.teardown(async () => { await new Promise(resolve => { store.close(resolve) }) })
