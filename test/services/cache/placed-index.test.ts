@@ -157,6 +157,8 @@ for (const [how, watch] of ways) {
       t.match(await cache.find(infohash, 0, torrent), { path: one, fileIndex: 0 })
       const larger = await place(directory, `${infohash}.mkv`, 4 * MB)
       t.equal(await pathOf(cache), larger)
+      const largest = await place(directory, `${infohash}/remux.mkv`, 5 * MB)
+      t.equal(await pathOf(cache), largest)
     })
 
     t.test('1,000 changes at once are all noticed', async t => {
