@@ -99,6 +99,8 @@ interface Victim {
   readonly infohash: string
   /** undefined: any, or nobody knows which. */
   readonly fileIndex: number | undefined
+  /** It is one of the list; false: what is left over of a torrent whose files are finished. */
+  readonly isEntry: boolean
   readonly usedAt: number
   readonly countedBytes: number
   readonly allocatedBytes: number
@@ -126,6 +128,7 @@ const freshMs = 1000
 const listFreshMs = 5000
 const shrinkPollMs = 25
 const complaintMs = 600_000
+const noFiles: ReadonlySet<number> = new Set()
 
 /**
  * The one authority over what the server stores in the download directory: finished files, unfinished ones, windows,
@@ -154,7 +157,10 @@ export class DiskBudget implements Room {
   #hasWarnedOfDisk = false
   #isOverLimit = false
   #writeFailedAt = -Infinity
+  /** Files that did not fit, by torrent, in words. */
   readonly #misfits = new Map<string, string>()
+  /** Torrents that did not even get a window. */
+  readonly #windowless = new Set<string>()
   #isClosed = false
 
   constructor (options: DiskBudgetOptions) {
@@ -180,6 +186,7 @@ export class DiskBudget implements Room {
     if (freeBytes !== null && freeBytes < minFreeBytes) problems.push(`disk: ${formatBytes(freeBytes)} free, less than the ${formatBytes(minFreeBytes)} that CACHE_MIN_FREE_MB keeps`)
     if (this.#now() - this.#writeFailedAt < complaintMs) problems.push('disk: a write failed for lack of space')
     if (this.#isOverLimit) problems.push(`cache: over its ${formatBytes(limitBytes)}, and all of it is pinned or in use`)
+    if (this.#windowless.size > 0) problems.push('cache: no room for the window of a stream')
     return [...problems, ...this.#misfits.values()]
   }
 
@@ -191,6 +198,7 @@ export class DiskBudget implements Room {
       const claimed = holding.claim(fileIndex, this.#full(lengthBytes), new Map(edges))
       if (await this.#makeFit()) {
         this.#misfits.delete(infohash)
+        this.#windowless.delete(infohash)
         return true
       }
       claimed.undo()
@@ -211,12 +219,12 @@ export class DiskBudget implements Room {
         // Beyond the least what is idle makes room, but not other windows.
         const comfortableBytes = Math.min(window.mostBytes, Math.max(leastBytes, comfortableWindowBytes))
         await this.#evictFor(() => this.#excess(comfortableBytes), { isPartialEnough: true })
-        this.#misfits.delete(infohash)
+        this.#windowless.delete(infohash)
         this.#grant(window)
         return this.#claimOf(window)
       }
       this.#dropWindow(window)
-      this.#misfits.set(infohash, 'cache: there is no room for a window')
+      this.#windowless.add(infohash)
       throw new CodedError('NO_ROOM', 'what is being streamed takes all the room of the cache: try again when another stream has ended')
     })
   }
@@ -233,6 +241,7 @@ export class DiskBudget implements Room {
 
   release (infohash: string): void {
     this.#misfits.delete(infohash)
+    this.#windowless.delete(infohash)
     // In turn, so that a store that opens next is asked for anew after this.
     this.#inTurn(async () => {
       this.#holding(infohash).closeStore()
@@ -271,9 +280,11 @@ export class DiskBudget implements Room {
       const countedBytes = this.#holdings.get(infohash)?.fileBytes(fileIndex) ?? 0
       entries.push({ ...common(infohash, fileIndex), fileIndex, kind: 'stored', name, path, countedBytes, isVerified: true })
     }
+    const files = this.#storedIndexes()
     for (const [infohash, holding] of this.#holdings) {
-      if (!holding.isPartial) continue
-      const countedBytes = holding.partialBytes
+      const finished = files.get(infohash) ?? noFiles
+      if (!holding.isPartial(finished)) continue
+      const countedBytes = holding.partialBytes(finished)
       entries.push({ ...common(infohash), fileIndex: null, kind: 'partial', name: await torrents.nameOf(infohash), path: join(stateFolder, 'partial', infohash), countedBytes, isVerified: true })
     }
     const root = await realpath(directory).catch(() => directory)
@@ -310,18 +321,22 @@ export class DiskBudget implements Room {
       if (mine.some((victim) => this.#isInUse(victim))) return { outcome: 'busy' }
       const gone = await this.#evictAll(mine)
       if (gone.length < mine.length) return { outcome: 'busy' }
-      return { outcome: 'removed', files: gone.length, countedBytes: gone.reduce((bytes, { countedBytes }) => bytes + countedBytes, 0) }
+      return { outcome: 'removed', ...totalOf(gone) }
     })
   }
 
   /** Deletes everything that is neither pinned nor in use; answers with what went and what stayed. */
   async clear (): Promise<{ files: number, countedBytes: number, kept: number }> {
-    return await this.#inTurn(async () => {
+    const candidates = await this.#inTurn(async () => {
       await this.#measure()
-      const candidates = this.#candidates()
-      const gone = await this.#evictAll(candidates.filter((victim) => this.#mayGo(victim)))
-      return { files: gone.length, countedBytes: gone.reduce((bytes, { countedBytes }) => bytes + countedBytes, 0), kept: candidates.length - gone.length }
+      return this.#candidates()
     })
+    const gone: Victim[] = []
+    for (const victim of candidates) {
+      // A turn each: streams that ask for room do not wait for ten thousand files.
+      gone.push(...await this.#inTurn(async () => await this.#evictAll(this.#mayGo(victim) ? [victim] : [])))
+    }
+    return { ...totalOf(gone), kept: totalOf(candidates).files - totalOf(gone).files }
   }
 
   /** Ends what is under way; who asks afterwards gets SHUTTING_DOWN. */
@@ -477,7 +492,6 @@ export class DiskBudget implements Room {
   async #evictAll (victims: readonly Victim[]): Promise<Victim[]> {
     const gone = []
     for (const victim of victims) if (await this.#evict(victim, () => true)) gone.push(victim)
-    await this.#refresh()
     return gone
   }
 
@@ -519,6 +533,7 @@ export class DiskBudget implements Room {
         kind: 'stored',
         infohash,
         fileIndex,
+        isEntry: true,
         usedAt: lastUse.at(infohash, fileIndex) ?? Date.parse(entry.storedAt),
         countedBytes: usage.countedBytes,
         allocatedBytes: usage.allocatedBytes,
@@ -526,16 +541,20 @@ export class DiskBudget implements Room {
         evict: async (isNeeded) => await this.#whileClosed(infohash, isNeeded, async () => await this.#evictStored(entry))
       })
     }
+    const files = this.#storedIndexes()
     for (const [infohash, holding] of this.#holdings) {
       if (!holding.hasFolder) continue
+      const finished = files.get(infohash) ?? noFiles
+      const countedBytes = holding.partialBytes(finished)
       victims.push({
         kind: 'partial',
         infohash,
         fileIndex: undefined,
+        isEntry: holding.isPartial(finished),
         usedAt: lastUse.at(infohash) ?? holding.folder.mtimeMs,
-        countedBytes: holding.partialBytes,
+        countedBytes,
         allocatedBytes: holding.folder.allocatedBytes,
-        diskBytes: holding.isOpen ? Math.max(holding.partialBytes, holding.folder.allocatedBytes) : holding.folder.allocatedBytes,
+        diskBytes: holding.isOpen ? Math.max(countedBytes, holding.folder.allocatedBytes) : holding.folder.allocatedBytes,
         evict: async (isNeeded) => await this.#whileClosed(infohash, isNeeded, async () => {
           await within(rm(this.#partialFolder(infohash), { recursive: true, force: true }))
           return true
@@ -548,6 +567,7 @@ export class DiskBudget implements Room {
         kind: 'placed',
         infohash,
         fileIndex: undefined,
+        isEntry: true,
         usedAt: lastUse.at(infohash) ?? usage.mtimeMs,
         countedBytes: usage.countedBytes,
         allocatedBytes: usage.allocatedBytes,
@@ -577,6 +597,11 @@ export class DiskBudget implements Room {
     return isGone
   }
 
+  #storedIndexes (): Map<string, Set<number>> {
+    const groups = Map.groupBy(this.#options.stored.list(), ({ infohash }) => infohash)
+    return new Map([...groups].map(([infohash, files]) => [infohash, new Set(files.map(({ fileIndex }) => fileIndex))]))
+  }
+
   async #evictStored (entry: StoredFile): Promise<boolean> {
     const { stored, directory, lastUse } = this.#options
     const { infohash, fileIndex, path } = entry
@@ -587,7 +612,8 @@ export class DiskBudget implements Room {
     }
     // The record is told after the disk: the other way round a crash would leave a file that nobody may evict.
     if (await within(stored.check(entry)) !== null) return false
-    const isLast = this.#holdings.get(infohash)?.hasUnfinishedFiles !== true && !stored.list().some((other) => other.infohash === infohash)
+    // The bitmap of a torrent that has nothing any more.
+    const isLast = this.#holdings.get(infohash)?.isPartial(new Set([fileIndex])) !== true && !stored.list().some((other) => other.infohash === infohash)
     if (isLast) await within(rm(this.#partialFolder(infohash), { recursive: true, force: true }))
     return true
   }
@@ -628,10 +654,11 @@ export class DiskBudget implements Room {
       const folder = this.#partialFolder(infohash)
       await mapBounded(await entriesOf(folder), lookConcurrency, async (entry) => {
         const path = join(folder, entry.name)
-        const index = /^(\d+)\.part$/.exec(entry.name)?.[1]
-        if (entry.isDirectory()) rest.push(await usageBelow(path, accounting))
-        else if (index === undefined) rest.push(await usageOf(path, accounting))
-        else parts.set(Number(index), await usageOf(path, accounting))
+        // One that is being made has its full length already, under another name.
+        const index = /^(\d+)\.part(?:\.tmp)?$/.exec(entry.name)?.[1]
+        const usage = entry.isDirectory() ? await usageBelow(path, accounting) : await usageOf(path, accounting)
+        if (index === undefined) rest.push(usage)
+        else parts.set(Number(index), sum([parts.get(Number(index)) ?? nothing, usage]))
       })
       holding.measured({ stored: new Map(stored), parts, rest: sum(rest), metadata })
     } catch (error) {
@@ -703,6 +730,10 @@ function isTooMuch ({ countedBytes, diskBytes }: Excess): boolean {
 
 function total (victims: readonly Victim[], what: 'countedBytes' | 'diskBytes'): number {
   return victims.reduce((bytes, victim) => bytes + victim[what], 0)
+}
+
+function totalOf (victims: readonly Victim[]): { files: number, countedBytes: number } {
+  return { files: victims.filter(({ isEntry }) => isEntry).length, countedBytes: victims.reduce((bytes, { countedBytes }) => bytes + countedBytes, 0) }
 }
 
 function isInside (directory: string, path: string): boolean {

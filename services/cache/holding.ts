@@ -49,13 +49,13 @@ export class Holding {
     return this.isOpen || this.#measured.parts.size > 0 || this.#measured.rest.allocatedBytes > 0 || this.#measured.rest.countedBytes > 0
   }
 
-  get hasUnfinishedFiles (): boolean {
-    return this.#windows.size > 0 || this.#measured.parts.size > 0
+  /** It has unfinished data that somebody may miss, beside these files. */
+  isPartial (stored: ReadonlySet<number>): boolean {
+    return this.#windows.size > 0 || this.#unfinished.some((fileIndex) => !stored.has(fileIndex)) || (this.hasFolder && stored.size === 0)
   }
 
-  /** It has unfinished data that somebody may miss. */
-  get isPartial (): boolean {
-    return this.hasUnfinishedFiles || (this.hasFolder && this.#measured.stored.size === 0)
+  get #unfinished (): number[] {
+    return [...this.#measured.parts.keys(), ...this.#claims.keys()]
   }
 
   /** Everything that counts but windows. Cached, for it is asked for with each piece of a window. */
@@ -64,10 +64,10 @@ export class Holding {
     return this.#fixedBytes
   }
 
-  /** What is unfinished, windows included. */
-  get partialBytes (): number {
+  /** What counts beside these files and the metadata, windows included. */
+  partialBytes (stored: ReadonlySet<number>): number {
     let bytes = this.fixedBytes - this.#measured.metadata.countedBytes
-    for (const index of this.#measured.stored.keys()) bytes -= this.fileBytes(index)
+    for (const index of stored) bytes -= this.fileBytes(index)
     for (const { grantedBytes } of this.#windows) bytes += grantedBytes
     return bytes
   }
