@@ -64,7 +64,7 @@ export class Windows {
 
   /** Is it so near before a reader that it may be kept in memory? */
   isNear (piece: PieceIndex): boolean {
-    for (const { near } of this.#seats) if (near.first <= piece && piece <= near.last) return true
+    for (const { near } of this.#seats) if (near !== null && near.first <= piece && piece <= near.last) return true
     return false
   }
 
@@ -82,7 +82,7 @@ export class Windows {
   async sit (fileIndex: number, isWindowed: boolean, position: number, signal: AbortSignal, { isShared = false } = {}): Promise<Seat> {
     this.#checkOpen()
     const piece = this.#options.geometry.pieceAt(position)
-    const seat = this.#seatToShare(fileIndex, piece, isShared) ?? this.#seatToTakeOver(fileIndex, isWindowed, piece) ?? this.#newSeat(fileIndex, isWindowed, piece)
+    const seat = this.#seatToShare(fileIndex, piece, isShared) ?? this.#seatToTakeOver(fileIndex, piece) ?? this.#newSeat(fileIndex, isWindowed, piece)
     seat.enter(isShared)
     try {
       await abortable(seat.moveTo(position), signal)
@@ -104,12 +104,12 @@ export class Windows {
     await Promise.all([...this.#seats].map(async (seat) => { await seat.end() }))
   }
 
-  /** For Seat: pieces that one reader may have in memory ahead of it, its own included. */
-  get piecesInMemory (): number {
+  /** For Seat: how many pieces may be in memory for it. Where there is not one for each, those who came first have one. */
+  piecesInMemory (seat: Seat): number {
     const { geometry, memoryBytes } = this.#options
-    let readers = 0
-    for (const { isLeft } of this.#seats) if (!isLeft) readers++
-    return Math.max(1, Math.floor(memoryBytes / geometry.pieceLength / Math.max(1, readers)))
+    const pieces = Math.floor(memoryBytes / geometry.pieceLength)
+    if (pieces >= this.#seats.size) return Math.floor(pieces / this.#seats.size)
+    return [...this.#seats].indexOf(seat) < pieces ? 1 : 0
   }
 
   /** For Seat: room for a window of a file of so many pieces. */
@@ -130,6 +130,7 @@ export class Windows {
   /** For Seat: the seat is empty, for good. */
   remove (seat: Seat): void {
     this.#seats.delete(seat)
+    if (this.#options.isDiskFull()) this.refresh()
     if (this.#seats.size > 0) return
     windowsOf.get(this.#options.room)?.delete(this)
     if (this.#timer !== null) clearInterval(this.#timer)
@@ -141,8 +142,8 @@ export class Windows {
   }
 
   /** The one around the piece, else any: what nobody reads must not stand in the way of somebody who does. */
-  #seatToTakeOver (fileIndex: number, isWindowed: boolean, piece: PieceIndex): Seat | undefined {
-    const left = isWindowed ? [...this.#seats].filter((seat) => seat.isLeft && seat.fileIndex === fileIndex) : []
+  #seatToTakeOver (fileIndex: number, piece: PieceIndex): Seat | undefined {
+    const left = [...this.#seats].filter((seat) => seat.isLeft && seat.fileIndex === fileIndex)
     return left.find(({ kept }) => kept !== null && kept.first <= piece && piece <= kept.last) ?? left[0]
   }
 
@@ -211,18 +212,20 @@ export class Seat {
   /** The window: pieces of it are kept on the disk. */
   get kept (): PieceSpan | null { return this.#kept }
 
-  /** The pieces that may be kept in memory for this reader. */
-  get near (): PieceSpan {
-    return { first: this.#piece, last: this.#at(this.#piece + this.#windows.piecesInMemory - 1) }
+  /** The pieces that may be kept in memory for this reader; null: none. */
+  get near (): PieceSpan | null {
+    const count = this.#windows.piecesInMemory(this)
+    return count === 0 ? null : { first: this.#piece, last: this.#at(this.#piece + count - 1) }
   }
 
   /** What the reader may ask for now. */
   get leave (): Leave {
     if (this.#isOver || this.isLeft) return 'nothing'
-    if (!this.#isWindowed) return this.#options.isDiskFull() ? this.near : 'all'
-    if (this.#kept === null || this.#piece < this.#kept.first || this.#piece > this.#kept.last) return 'nothing'
-    const { last } = this.#options.isDiskFull() ? this.near : this.#kept
-    return { first: this.#piece, last: last < this.#kept.last ? last : this.#kept.last }
+    const window = this.#isWindowed ? overlap({ first: this.#piece, last: this.#file.last }, this.#kept) : { first: this.#piece, last: this.#file.last }
+    // It may also have moved already, and its window not yet.
+    if (window === null || window.first !== this.#piece) return 'nothing'
+    if (this.#options.isDiskFull()) return overlap(window, this.near) ?? 'nothing'
+    return this.#isWindowed ? window : 'all'
   }
 
   /** For Windows: one more reader has this seat. */

@@ -15,7 +15,7 @@ import { PieceStore } from '../../../services/pieces/piece-store.ts'
 import type { PieceStoreOptions } from '../../../services/pieces/piece-store.ts'
 import type { Room } from '../../../services/pieces/room.ts'
 import type { MadeTorrent, Random } from './torrent.ts'
-import { checkClaims, claimed, makeTorrent, ownDirectory, seededRandom } from './torrent.ts'
+import { allChecked, checkClaims, claimed, makeTorrent, ownDirectory, seededRandom } from './torrent.ts'
 
 const never = new AbortController().signal
 
@@ -360,6 +360,7 @@ t.test('a piece that is shared with a file that fits is kept, and what a crash l
   await store.flush()
   await cp(store.directory, join(directory, 'crashed'), { recursive: true })
   const crashed = await openStore(t, torrent, join(directory, 'crashed'))
+  await allChecked(crashed)
   t.same(claimed(crashed), [2])
   t.same(await edgesOf(crashed.directory), ['2'])
   await checkClaims(t, crashed, torrent, 'crashed')
@@ -441,6 +442,26 @@ t.test('a full disk: the stream goes on through memory, and nothing of it is bel
     t.equal(claimed(again).length > 0, fitting.length === 1)
     await again.close()
   }
+})
+
+t.test('a full disk and more players than pieces that may be in memory: who came first goes first', async t => {
+  const torrent = makeTorrent(5 << 20, [60 << 20])
+  const directory = ownDirectory(t)
+  await fillDisk(t, directory, () => true)
+  const store = await openStore(t, torrent, directory, { room: new SmallRoom(60 << 20), windowTimes: { lingerMs: 0 } })
+  const filler = fillerOf(t, store, torrent)
+  let most = 0
+  store.on('verified', () => { most = Math.max(most, store.counters().piecesInMemory) })
+  const ended: number[] = []
+  await Promise.all([0, 20 << 20, 40 << 20].map(async (start, player) => {
+    const bytes = await play(store, filler, 0, { start, end: start + (15 << 20) - 1 })
+    ended.push(player)
+    t.ok(bytes.equals(torrent.content.subarray(start, start + (15 << 20))))
+  }))
+  t.equal(ended[2], 2)
+  t.ok(most <= 2, `${most} pieces of 5 MiB in memory`)
+  const fetched = [...filler.brought.values()].reduce((a, b) => a + b)
+  t.ok(fetched <= 9 + 4, `${fetched} pieces fetched for 9`)
 })
 
 t.test('a disk that is full for a moment only: what can go goes, and a file that was read through memory is still finished', async t => {
