@@ -19,6 +19,7 @@ export interface ChainOptions {
 }
 
 interface Start {
+  readonly infohash: string
   readonly promise: Promise<Walked>
   readonly controller: AbortController
   requesters: number
@@ -37,6 +38,8 @@ const RETRY_PAUSE_MS = { first: 250, longest: 5000 }
 export class SourceChain {
   readonly #sources: Source[] = []
   readonly #starts = new Map<string, Start>()
+  /** The start of each infohash that nobody waits for any more: the latest only, for a player leaves a place behind with each seek. */
+  readonly #lingering = new Map<string, Start>()
   readonly #engaged = new Map<string, string>()
   readonly #closing = new AbortController()
   readonly #options: ChainOptions
@@ -78,12 +81,7 @@ export class SourceChain {
       return { ...walked, file: this.#spliced(walked.file, request) }
     } finally {
       start.requesters--
-      if (start.requesters === 0 && this.#starts.get(key) === start) {
-        start.linger = setTimeout(() => {
-          start.controller.abort(new CodedError('START_TIMEOUT', 'nobody waits for this start any more'))
-        }, this.#options.lingerMs)
-        start.linger.unref()
-      }
+      if (start.requesters === 0 && this.#starts.get(key) === start) this.#linger(start)
     }
   }
 
@@ -92,15 +90,28 @@ export class SourceChain {
     this.#closing.abort(new CodedError('SHUTTING_DOWN', 'the server is shutting down'))
   }
 
+  #linger (start: Start): void {
+    const before = this.#lingering.get(start.infohash)
+    if (before !== undefined && before !== start && before.requesters === 0) {
+      before.controller.abort(new CodedError('START_TIMEOUT', 'the client went on to another place'))
+    }
+    this.#lingering.set(start.infohash, start)
+    start.linger = setTimeout(() => {
+      start.controller.abort(new CodedError('START_TIMEOUT', 'nobody waits for this start any more'))
+    }, this.#options.lingerMs)
+    start.linger.unref()
+  }
+
   #begin (key: string, request: StreamRequest): Start {
     const controller = new AbortController()
     const signal = AbortSignal.any([controller.signal, this.#closing.signal])
     const promise = this.#walk(request, this.#sources, this.#engaged.get(request.infohash), signal)
-    const start: Start = { promise, controller, requesters: 0, linger: undefined }
+    const start: Start = { infohash: request.infohash, promise, controller, requesters: 0, linger: undefined }
     this.#starts.set(key, start)
     const forget = (): void => {
       clearTimeout(start.linger)
       if (this.#starts.get(key) === start) this.#starts.delete(key)
+      if (this.#lingering.get(start.infohash) === start) this.#lingering.delete(start.infohash)
     }
     promise.then(forget, forget)
     return start

@@ -151,6 +151,16 @@ t.test('a start that nobody comes back to is aborted after the linger time', asy
   await promise
 })
 
+t.test('of the places that a player left behind only the last one lingers', async (t) => {
+  const aborted: unknown[] = []
+  const chain = chainOf({}, sourceOf('p2p', 10, async (request, signal) => await new Promise((_resolve, reject) => {
+    signal.addEventListener('abort', () => { aborted.push(request.head); reject(signal.reason) })
+  })))
+  for (const start of [0, 1000, 2000]) await t.rejects(chain.open({ ...request, head: { start } }, AbortSignal.timeout(10)))
+  t.same(aborted, [{ start: 0 }, { start: 1000 }])
+  chain.close()
+})
+
 t.test('the source that delivered a moment ago is not held up by the ones before it', async (t) => {
   let isSwarmDead = false
   const chain = chainOf({ hedgeDelayMs: 10_000 },
