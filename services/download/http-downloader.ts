@@ -11,6 +11,7 @@ import { RunPlan } from './run-plan.ts'
 import { Speed } from './speed.ts'
 import type { Log } from '../log.ts'
 import type { Filler } from '../pieces/filler.ts'
+import type { PieceIndex } from '../pieces/geometry.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
 import type { Metadata } from '../torrent/metadata.ts'
 import type { Fetcher } from './fetcher.ts'
@@ -90,7 +91,9 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     this.#records = mirrors.map((mirror) => new MirrorRecord(mirror, firstBackoffMs))
     this.#maxRuns = maxConnections
     this.#memory = memory
-    this.#plan = new RunPlan({ store, records: this.#records, runs: this.#runs })
+    // A piece that is still to be checked is most likely right; if it is not, 'dropped' says so.
+    const isThere = (piece: PieceIndex): boolean => store.has(piece) || store.isUnchecked(piece)
+    this.#plan = new RunPlan({ store: { geometry: store.geometry, metadata: store.metadata, has: isThere }, records: this.#records, runs: this.#runs })
     this.#rightOfWay = new RightOfWay(this.#schedule)
     this.demand.on('change', this.#schedule)
     store.on('verified', this.#onVerified)

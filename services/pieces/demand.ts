@@ -43,6 +43,19 @@ export class Demand extends EventEmitter<{ change: [] }> {
     return [...this.#wants.values()].flat().sort((a, b) => b.urgency - a.urgency)
   }
 
+  /** The same without some of the pieces: ranges are cut around them. */
+  rangesWithout (isExcluded: (piece: number) => boolean): Array<readonly [first: number, last: number, urgency: Urgency]> {
+    const ranges: Array<readonly [number, number, Urgency]> = []
+    for (const { first, last, urgency } of this.ranges()) {
+      for (let from: number = first, piece: number = first; piece <= last + 1; piece++) {
+        if (piece <= last && !isExcluded(piece)) continue
+        if (from < piece) ranges.push([from, piece - 1, urgency])
+        from = piece + 1
+      }
+    }
+    return ranges
+  }
+
   get isEmpty (): boolean {
     return this.#wants.size === 0
   }

@@ -7,13 +7,18 @@ import { CodedError, asCoded } from '../errors.ts'
 import { silent } from '../log.ts'
 import type { Log } from '../log.ts'
 import type { Metadata, TorrentFile } from '../torrent/metadata.ts'
-import { Completion } from './completion.ts'
+import { Claims } from './claims.ts'
+import { noteCleanEnd } from './clean-end.ts'
+import type { Completion } from './completion.ts'
 import { Geometry } from './geometry.ts'
 import type { PieceIndex } from './geometry.ts'
+import { isPieceRight } from './piece-check.ts'
+import { PieceChecker } from './piece-checker.ts'
 import { PieceFiles, edgePath, isMissing, isNoSpace, syncDirectory, writeFully } from './piece-files.ts'
 import type { Layout } from './piece-files.ts'
 import { PieceWaiters } from './piece-waiters.ts'
-import { completionPath, findFiles, matchWithDisk, partPath } from './recovery.ts'
+import { completionPath, partPath, recover } from './recovery.ts'
+import type { Recovered } from './recovery.ts'
 import { unlimitedRoom } from './room.ts'
 import type { Room } from './room.ts'
 import { Windows } from './windows.ts'
@@ -42,6 +47,8 @@ export interface PieceStoreOptions {
   readonly log?: Log
   /** How long a window outlives its reader, and how long it waits for a client that takes nothing. */
   readonly windowTimes?: { readonly lingerMs?: number, readonly idleMs?: number }
+  /** So long after the opening begins the checking of pieces that nobody waits for. Default: a second. */
+  readonly checkDelayMs?: number
 }
 
 /**
@@ -57,6 +64,8 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   readonly directory: string
   readonly #log: Log
   readonly #completion: Completion
+  readonly #claims: Claims
+  readonly #checker: PieceChecker
   readonly #files: PieceFiles
   readonly #waiters = new PieceWaiters()
   /** Verified bytes of each file. */
@@ -67,6 +76,9 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   readonly #dirty = new Set<PieceIndex>()
   /** Dirty, and written anew before the next sync. */
   readonly #suspect = new Set<PieceIndex>()
+  /** The bitmap on disk has bits of pieces that are not verified: it is not left behind like that. */
+  #hasStaleBits: boolean
+  #checkedPieces = 0
   /** Whole, but 'finished' is not said yet: that waits for the disk. */
   readonly #finishing = new Set<number>()
   /** Those that 'finished' was said of, and those that came promoted. */
@@ -97,7 +109,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   #saveTimer: NodeJS.Timeout | null = null
   #closing: Promise<void> | null = null
 
-  private constructor ({ metadata, directory, room = unlimitedRoom, log = silent, windowTimes }: PieceStoreOptions, geometry: Geometry, completion: Completion, files: PieceFiles) {
+  private constructor ({ metadata, directory, room = unlimitedRoom, log = silent, windowTimes, checkDelayMs }: PieceStoreOptions, geometry: Geometry, { completion, unchecked, isChanged }: Recovered, claims: Claims, files: PieceFiles) {
     super()
     // One listener for each filler and each stream of events of a client.
     this.setMaxListeners(0)
@@ -105,8 +117,11 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     this.geometry = geometry
     this.directory = directory
     this.#completion = completion
+    this.#claims = claims
     this.#files = files
     this.#log = log
+    this.#hasStaleBits = isChanged
+    this.#checker = new PieceChecker({ geometry, pieces: unchecked, check: piece => this.#check(piece), delayMs: checkDelayMs })
     this.#room = room
     this.#windows = new Windows({
       geometry,
@@ -123,8 +138,9 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   }
 
   /**
-   * Opens the torrent's store, or makes an empty one. Bits are believed only where their bytes can be: a piece with a
-   * data file that is missing or of another length is not verified any more. Throws STORE_FAILED.
+   * Opens the torrent's store, or makes an empty one. After a clean end the saved bits are believed for files that are
+   * still the same; everything else that was ever verified is there again as soon as its hash was compared, which
+   * begins when somebody waits for it, or by itself. Throws STORE_FAILED.
    */
   static async open (options: PieceStoreOptions): Promise<PieceStore> {
     const { metadata, directory, promoted = new Map() } = options
@@ -132,19 +148,16 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     const edgeDirectory = join(directory, 'edges')
     try {
       await mkdir(edgeDirectory, { recursive: true })
-      const files = await findFiles(metadata, directory, promoted)
-      const completion = await Completion.load(completionPath(directory), metadata) ?? new Completion(metadata)
+      const recovered = await recover(metadata, geometry, directory, promoted)
+      const { files, completion, unchecked } = recovered
       const layout: Layout = { version: ++lastVersion, edgeDirectory, files: [...files].sort(([a], [b]) => a - b) }
-      const isPadding = (fileIndex: number) => metadata.files[fileIndex]?.isPadding === true
-      const isPromoted = (fileIndex: number) => promoted.has(fileIndex) && files.has(fileIndex)
-      const pieceFiles = new PieceFiles(geometry, layout, isPadding)
-      const claimed = completion.bitfield()
-      await matchWithDisk(completion, geometry, pieceFiles, fileIndex => isPromoted(fileIndex) || isPadding(fileIndex))
-      // On the disk before a new file appears in the place of a lost one: else its holes would be believed after a crash.
-      if (!completion.bitfield().every((byte, index) => byte === claimed[index])) await completion.save(completionPath(directory))
-      const store = new PieceStore(options, geometry, completion, pieceFiles)
-      for (const fileIndex of files.keys()) {
-        if (!isPromoted(fileIndex)) continue
+      const pieceFiles = new PieceFiles(geometry, layout, fileIndex => metadata.files[fileIndex]?.isPadding === true)
+      const claimed = completion.copy()
+      for (const piece of unchecked) claimed.add(piece)
+      const claims = await Claims.begin(directory, metadata, claimed, { hasFiles: files.size > 0, isPrecious: unchecked.length > 0 })
+      const store = new PieceStore(options, geometry, recovered, claims, pieceFiles)
+      for (const [fileIndex, path] of files) {
+        if (promoted.get(fileIndex) !== path) continue
         store.#finished.add(fileIndex)
         store.#taken.add(fileIndex)
       }
@@ -179,12 +192,32 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   }
 
   /** What is held right now, for tests and for /metrics. */
-  counters (): { waiters: number, openFiles: number, dirtyPieces: number, seats: number, piecesInMemory: number } {
-    return { waiters: this.#waiters.size, openFiles: this.#files.openFiles, dirtyPieces: this.#dirty.size, seats: this.#windows.size, piecesInMemory: this.#memory.size }
+  counters (): { waiters: number, openFiles: number, dirtyPieces: number, seats: number, piecesInMemory: number, uncheckedPieces: number, checkedPieces: number } {
+    return {
+      waiters: this.#waiters.size,
+      openFiles: this.#files.openFiles,
+      dirtyPieces: this.#dirty.size,
+      seats: this.#windows.size,
+      piecesInMemory: this.#memory.size,
+      uncheckedPieces: this.#checker.size,
+      checkedPieces: this.#checkedPieces
+    }
   }
 
   has (piece: PieceIndex): boolean {
     return this.#completion.has(piece)
+  }
+
+  /**
+   * Is the piece on the disk, as far as one knows, and its hash still to be compared? Then 'verified' or 'dropped'
+   * follows by itself: nobody needs to fetch it before.
+   */
+  isUnchecked (piece: PieceIndex): boolean {
+    return this.#checker.has(piece)
+  }
+
+  get uncheckedCount (): number {
+    return this.#checker.size
   }
 
   /** A copy of the verified pieces' bits, in the order of BEP 3. */
@@ -306,6 +339,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     this.#checkOpen()
     if (layoutVersion === this.layout.version && (this.has(piece) || !this.#files.isEdge(piece))) {
       this.#mark(piece)
+      await this.#claims.settled()
       return true
     }
     return await this.#inTurn(async () => {
@@ -317,6 +351,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
       if (this.#isFleeting(piece) && !await this.#isKept(piece)) return false
       if (layoutVersion < this.layout.version) await this.#syncEdge(piece)
       this.#mark(piece)
+      await this.#claims.settled()
       if (layoutVersion < this.layout.version) await this.#removeNeedlessEdge(piece)
       return true
     })
@@ -326,7 +361,9 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   async waitFor (piece: PieceIndex, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
     this.#checkOpen()
-    if (!this.has(piece)) await this.#waiters.wait(piece, signal)
+    if (this.has(piece)) return
+    this.#checker.hurry(piece)
+    await this.#waiters.wait(piece, signal)
   }
 
   /** Brings what is verified to the disk: the bytes, then the bits. Throws STORE_FAILED; the store tries again by itself. */
@@ -382,14 +419,20 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   async #close (): Promise<void> {
     this.#waiters.rejectAll(closed())
     if (this.#saveTimer !== null) clearTimeout(this.#saveTimer)
+    await this.#checker.close()
     await this.#turn.catch(() => { /* it was told to whoever asked for it */ })
     await this.#windows.close()
     await this.#letGo(this.#passing, { isKept: () => false })
     await this.flush().catch(error => {
-      // Bits that are not on the disk cost a second download, not a wrong byte.
+      // Bits that are not on the disk cost a check at the next start, and perhaps a second download, not a wrong byte.
       this.#log.warn({ infohash: this.metadata.infohash, pieces: this.#dirty.size, err: error }, 'verified pieces could not be saved')
     })
     await this.#files.close()
+    await this.#claims.close()
+    if (this.#dirty.size > 0 || this.#hasStaleBits) return
+    await noteCleanEnd(this.directory).catch(error => {
+      this.#log.warn({ infohash: this.metadata.infohash, err: error }, 'the clean end of a store could not be noted: its pieces will be checked')
+    })
   }
 
   #checkOpen (): void {
@@ -462,8 +505,13 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   async #add (file: TorrentFile): Promise<void> {
     if (this.#wantedSince.has(file.index)) return
+    // What is checked later could not be found in its edge file any more.
+    for (const piece of this.#piecesOf(file.index)) await this.#judge(piece)
     const path = partPath(this.directory, file.index)
     const pieces = [...this.#piecesOf(file.index)].filter(piece => this.has(piece) && !this.#memory.has(piece))
+    // Before the name appears: the next life looks in a new file for what is claimed, pieces that were loose until now too.
+    for (const piece of pieces) this.#claims.set(piece, true)
+    await this.#claims.ensure()
     try {
       await this.#createPart(path, file, pieces)
     } catch (error) {
@@ -569,6 +617,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
       this.#passing.add(piece)
     } else {
       this.#files.noteWritten(piece)
+      this.#claims.set(piece, true)
       this.#dirty.add(piece)
       this.#saveLater(saveIntervalMs)
     }
@@ -577,6 +626,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   }
 
   #arrive (piece: PieceIndex): void {
+    this.#checker.settle(piece)
     this.#count(piece, 1)
     this.#arrivedCount++
     this.#waiters.wake(piece)
@@ -591,6 +641,8 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   /** From now on the piece is missing, whatever there is of it. false: it was missing before. */
   #forget (piece: PieceIndex): boolean {
     if (!this.#completion.remove(piece)) return false
+    this.#claims.set(piece, false)
+    if (!this.#passing.has(piece)) this.#hasStaleBits = true
     this.#dirty.delete(piece)
     this.#suspect.delete(piece)
     this.#passing.delete(piece)
@@ -694,6 +746,30 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     return Promise.all(parts).then(parts => parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts, length))
   }
 
+  /** Finds out about a piece that the last life left behind. Never rejects. */
+  async #check (piece: PieceIndex): Promise<void> {
+    try {
+      if (this.#files.isEdge(piece)) await this.#inTurn(() => this.#judge(piece))
+      else await this.#judge(piece)
+    } catch (error) {
+      if (this.#closing === null) this.#log.warn({ infohash: this.metadata.infohash, piece, err: error }, 'a piece could not be checked')
+    }
+  }
+
+  /** Verified or missing, if that was in question. An edge piece needs its turn. Throws only when the store is closed meanwhile. */
+  async #judge (piece: PieceIndex): Promise<void> {
+    if (!this.#checker.has(piece)) return
+    this.#checkedPieces++
+    const isRight = await isPieceRight({ metadata: this.metadata, geometry: this.geometry, files: this.#files, checkOpen: () => this.#checkOpen() }, piece)
+    // It may have been written meanwhile.
+    if (!this.#checker.has(piece)) return
+    if (isRight) return this.#mark(piece)
+    this.#checker.settle(piece)
+    this.#claims.set(piece, false)
+    this.#log.warn({ infohash: this.metadata.infohash, piece }, 'a piece on the disk is not what it was, and is fetched again')
+    this.emit('dropped', piece)
+  }
+
   #count (piece: PieceIndex, sign: 1 | -1): void {
     for (const { fileIndex, length } of this.geometry.spansOf(piece)) {
       this.#verifiedBytes[fileIndex] = this.verifiedBytesOf(fileIndex) + sign * length
@@ -723,7 +799,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   async #save (): Promise<void> {
     if (this.#saveTimer !== null) clearTimeout(this.#saveTimer)
     this.#saveTimer = null
-    if (this.#dirty.size === 0 && this.#finishing.size === 0) return
+    if (this.#dirty.size === 0 && this.#finishing.size === 0 && !this.#hasStaleBits) return
     const finishing = [...this.#finishing]
     let pieces: PieceIndex[] = []
     try {
@@ -733,10 +809,12 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
       const completion = this.#completion.copy()
       for (const piece of this.#passing) completion.remove(piece)
       this.#dirty.clear()
+      this.#hasStaleBits = false
       await this.#sync(pieces)
       await completion.save(completionPath(this.directory))
     } catch (error) {
       for (const piece of pieces) this.#dirty.add(piece)
+      this.#hasStaleBits = true
       this.#saveLater(retryIntervalMs)
       // Not while it closes: it may be closed to make room.
       if (isNoSpace(error) && this.#closing === null) await this.#room.makeRoom(this.geometry.pieceLength)

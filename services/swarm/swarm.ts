@@ -10,7 +10,7 @@ import type { Layout } from '../pieces/piece-files.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
 import { HostProcess } from './host-process.ts'
 import type { HostTuning } from './host-process.ts'
-import type { HostOptions, HostReply, HostRequest, HostStats } from './messages.ts'
+import type { HostOptions, HostReply, HostRequest, HostStats, WantedRange } from './messages.ts'
 
 export interface SwarmOptions extends Omit<HostOptions, 'windowBytes'> {
   /** Bytes of pieces that the swarm's process may have in flight. */
@@ -292,6 +292,8 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     store.on('verified', this.#onVerified)
     store.on('dropped', this.#onDropped)
     this.#sendAttach()
+    // Without what the store has to check first, of which nothing was known before.
+    if (!this.demand.isEmpty) this.#sendDemandSoon()
   }
 
   /** Trackers to ask too. */
@@ -415,6 +417,8 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
 
   readonly #onDropped = (piece: PieceIndex): void => {
     this.#forget(piece)
+    // It may have been held back from the demand until it was checked.
+    this.#sendDemandSoon()
   }
 
   #forget (piece: number): void {
@@ -449,8 +453,15 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     })
   }
 
+  /** What the peers are to be asked for. What is still to be checked is most likely there. */
+  #wishes (): WantedRange[] {
+    const store = this.#store
+    if (store === null || store.uncheckedCount === 0) return this.demand.ranges().map(({ first, last, urgency }) => [first, last, urgency])
+    return this.demand.rangesWithout(piece => store.isUnchecked(store.geometry.piece(piece)))
+  }
+
   #sendDemand (): void {
-    this.#send({ type: 'demand', id: this.#link.id, ranges: this.demand.ranges().map(({ first, last, urgency }) => [first, last, urgency] as const) })
+    this.#send({ type: 'demand', id: this.#link.id, ranges: this.#wishes() })
   }
 
   #send (request: HostRequest): void {

@@ -16,6 +16,7 @@ for (const index of shuffled(Array.from({ length: store.geometry.pieceCount }, (
   if (random(5) === 0) swarm.setLayout(store.layout)
   if (random(2) === 0) await store.write(piece, torrent.pieceBytes(index))
   else await store.markVerified(piece, await swarm.writePiece(piece, torrent.pieceBytes(index)))
+  process.send?.(index)
   if (random(8) === 0) await store.flush()
 }
 await store.flush()

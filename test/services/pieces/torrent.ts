@@ -94,6 +94,28 @@ export function claimed (store: PieceStore): number[] {
   return Array.from({ length: store.geometry.pieceCount }, (_, index) => index).filter(index => store.has(store.geometry.piece(index)))
 }
 
+/** Those of the pieces that a restart brings back: what lies in no wanted file is gone with the window it belonged to. */
+export function kept (store: PieceStore, pieces: readonly number[] = claimed(store)): number[] {
+  const wanted = new Set(store.layout.files.map(([fileIndex]) => fileIndex))
+  return pieces.filter(index => {
+    const real = store.geometry.spansOf(store.geometry.piece(index)).filter(({ fileIndex }) => store.metadata.files[fileIndex]?.isPadding !== true)
+    return real.length === 0 || real.some(({ fileIndex }) => wanted.has(fileIndex))
+  })
+}
+
+/** Waits for each piece that the store has to check, as a reader does. */
+export async function allChecked (store: PieceStore): Promise<void> {
+  for (let index = 0; index < store.geometry.pieceCount; index++) {
+    const piece = store.geometry.piece(index)
+    if (!store.isUnchecked(piece)) continue
+    const stop = new AbortController()
+    const onDropped = (dropped: number) => { if (dropped === index) stop.abort() }
+    store.on('dropped', onDropped)
+    await store.waitFor(piece, stop.signal).catch(error => { if (!stop.signal.aborted) throw error })
+    store.off('dropped', onDropped)
+  }
+}
+
 /** Fails for each claimed piece whose bytes are not the torrent's. */
 export async function checkClaims (t: Test, store: PieceStore, torrent: MadeTorrent, what: string) {
   for (const index of claimed(store)) {

@@ -15,7 +15,7 @@ import { PieceStore } from '../../../services/pieces/piece-store.ts'
 import type { PieceStoreOptions } from '../../../services/pieces/piece-store.ts'
 import type { Room } from '../../../services/pieces/room.ts'
 import type { MadeTorrent, Random } from './torrent.ts'
-import { checkClaims, claimed, makeTorrent, ownDirectory, seededRandom } from './torrent.ts'
+import { allChecked, checkClaims, claimed, makeTorrent, ownDirectory, seededRandom } from './torrent.ts'
 
 const never = new AbortController().signal
 
@@ -360,6 +360,7 @@ t.test('a piece that is shared with a file that fits is kept, and what a crash l
   await store.flush()
   await cp(store.directory, join(directory, 'crashed'), { recursive: true })
   const crashed = await openStore(t, torrent, join(directory, 'crashed'))
+  await allChecked(crashed)
   t.same(claimed(crashed), [2])
   t.same(await edgesOf(crashed.directory), ['2'])
   await checkClaims(t, crashed, torrent, 'crashed')
