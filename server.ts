@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { readConfig } from './services/config.ts'
-import { memoryBudget, memoryLimits } from './services/memory-budget.ts'
+import { allocatorSettings, memoryBudget, memoryLimits } from './services/memory-budget.ts'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Config } from './services/config.ts'
 
@@ -40,7 +40,7 @@ function limitHeap (): void {
   if (/--max[-_]old[-_]space[-_]size/.test(given) || process.platform === 'win32' || process.execve === undefined) return
   const { serverHeapMb } = memoryBudget(memoryLimits())
   const args = [process.execPath, ...process.execArgv, `--max-old-space-size=${serverHeapMb}`, ...process.argv.slice(1)]
-  process.execve(process.execPath, args, process.env)
+  process.execve(process.execPath, args, { ...allocatorSettings, ...process.env })
 }
 
 /** Streams end, the swarm process ends, what is on disk is complete; a second signal does not wait for it. */

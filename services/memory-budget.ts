@@ -37,6 +37,13 @@ const costInDownload = 2
 /** Beyond this more pieces in flight bring nothing. */
 const mostBytes = 256 * mebibyte
 
+/**
+ * For the environment of a process that is about to start: glibc gives large buffers back as soon as they are freed (by
+ * itself it keeps ever larger ones, once one was freed), and has few arenas to spread the small ones over. What is set
+ * already stays.
+ */
+export const allocatorSettings = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: String(2 * mebibyte), MALLOC_TRIM_THRESHOLD_: String(16 * mebibyte) } as const
+
 /** The limits that hold for this process. */
 export function memoryLimits (env: NodeJS.ProcessEnv = process.env): MemoryLimits {
   return { serverMemory: env.SERVER_MEMORY, constrainedBytes: process.constrainedMemory(), machineBytes: totalmem() }

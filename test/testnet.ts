@@ -244,8 +244,12 @@ export interface TestSeeder {
 }
 
 /** libtorrent (Debian: python3-libtorrent) with the torrent's content. It announces to the trackers in the `.torrent`. */
-export async function startSeeder (t: Test, torrent: TestTorrent, { dht = [], peers = [], transport = 'both', uploadLimit = 0, isPassive = false, isLeech = false }: SeederChoices = {}): Promise<TestSeeder> {
-  const { directory, torrentPath } = await writeContent(t, isLeech ? { ...torrent, files: [] } : torrent)
+export async function startSeeder (t: Test, torrent: TestTorrent, choices: SeederChoices = {}): Promise<TestSeeder> {
+  return await startSeederOf(t, await writeContent(t, choices.isLeech === true ? { ...torrent, files: [] } : torrent), choices)
+}
+
+/** The same of content that is on the disk already. */
+export async function startSeederOf (t: Test, { directory, torrentPath }: { readonly directory: string, readonly torrentPath: string }, { dht = [], peers = [], transport = 'both', uploadLimit = 0, isPassive = false, isLeech = false }: SeederChoices = {}): Promise<TestSeeder> {
   const script = fileURLToPath(new URL('./system/seeder.py', import.meta.url))
   const child = spawn('/usr/bin/python3', [
     script, '--torrent', torrentPath, '--content', directory, '--transport', transport, '--upload-limit', String(uploadLimit),

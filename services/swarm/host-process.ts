@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { EventEmitter } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Log } from '../log.ts'
+import { allocatorSettings } from '../memory-budget.ts'
 import { isHostReply } from './messages.ts'
 import type { HostReply, HostRequest } from './messages.ts'
 
@@ -77,6 +78,7 @@ export class HostProcess extends EventEmitter<{ up: [], down: [reason: string], 
     try {
       child = fork(this.#tuning.hostPath, {
         serialization: 'advanced',
+        env: { ...allocatorSettings, ...process.env },
         execArgv: [`--max-old-space-size=${this.#heapMb}`],
         stdio: ['ignore', 'ignore', 'pipe', 'ipc']
       })
