@@ -194,9 +194,11 @@ export class DiskBudget implements Room {
     return await this.#ask(infohash, async () => {
       const holding = await this.#opened(infohash)
       if (holding.hasClaim(fileIndex)) return true
+      // A file that counts in full already takes no more by being opened.
+      const isCounted = holding.fileBytes(fileIndex) >= this.#full(lengthBytes)
       const edges = [...this.#options.torrents.edgesOf(infohash, fileIndex)].map(([piece, length]) => [piece, this.#full(length)] as const)
       const claimed = holding.claim(fileIndex, this.#full(lengthBytes), new Map(edges))
-      if (await this.#makeFit()) {
+      if (await this.#makeFit() || isCounted) {
         this.#misfits.delete(infohash)
         this.#windowless.delete(infohash)
         return true

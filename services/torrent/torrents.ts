@@ -1,4 +1,4 @@
-import { lstat, readFile, rm } from 'node:fs/promises'
+import { lstat, readFile, readdir, rm } from 'node:fs/promises'
 import { join, parse } from 'node:path'
 import { untracked } from '../cache/last-use.ts'
 import { stateFolder } from '../cache/stored-files.ts'
@@ -297,6 +297,7 @@ export class Torrents {
       openStore: async (metadata) => {
         await before
         await this.#keepMetadata(metadata)
+        await this.#giveUpWhatDoesNotFit(metadata)
         const promoted = await this.#promotedOf(infohash)
         const store = await PieceStore.open({ metadata, directory: this.#partialDirectory(infohash), promoted, room: this.#room, log: this.#options.log })
         store.on('finished', (fileIndex) => {
@@ -316,6 +317,22 @@ export class Torrents {
         await store.close()
       }
     })
+  }
+
+  /**
+   * Unfinished files that may not grow to their length any more, since others took the room: a store that has them would
+   * fill them regardless. They go, and play from a window like files that never fitted.
+   */
+  async #giveUpWhatDoesNotFit (metadata: Metadata): Promise<void> {
+    const { infohash, files } = metadata
+    const directory = this.#partialDirectory(infohash)
+    for (const name of await readdir(directory).catch(() => [])) {
+      const index = /^(\d+)\.part$/.exec(name)?.[1]
+      const file = index === undefined ? undefined : files[Number(index)]
+      if (file === undefined || await this.#room.takeFile(infohash, file.index, file.lengthBytes)) continue
+      this.#options.log.warn({ infohash, fileIndex: file.index }, `what was downloaded of ${file.name} is deleted: the whole of it does not fit into the cache any more`)
+      await rm(join(directory, name), { force: true })
+    }
   }
 
   /** The stored files of a torrent that are what the record says of them: their pieces need not be checked again. */

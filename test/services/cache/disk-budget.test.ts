@@ -326,6 +326,17 @@ t.test('many that ask at the same time get no more than there is', async (t) => 
   t.ok(budget.usedBytes <= 10 * MB)
 })
 
+t.test('an unfinished file that counts in full already is opened again, however full the cache is', async (t) => {
+  const { budget, take, part, lastUse } = await setUp(t)
+  await part(a, 0, 6 * MB, 1, 100)
+  await part(b, 0, 3.98 * MB, 1, 100)
+  await lastUse.pin(a)
+  t.ok(await take(b, 0, 3.98 * MB))
+  t.ok(await take(a, 0, 6 * MB))
+  t.notOk(await take(c, 0, 1))
+  t.ok(budget.usedBytes < 10 * MB + slack)
+})
+
 t.test('a file that is being made under another name counts once', async (t) => {
   const { budget, take, part } = await setUp(t)
   t.ok(await take(a, 0, 6 * MB))

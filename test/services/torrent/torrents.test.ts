@@ -3,8 +3,10 @@ import { join } from 'node:path'
 import t from 'tap'
 import { StoredFiles } from '../../../services/cache/stored-files.ts'
 import { silent } from '../../../services/log.ts'
+import { unlimitedRoom } from '../../../services/pieces/room.ts'
 import { Torrents } from '../../../services/torrent/torrents.ts'
 import { makeTorrent, testBytes, until } from '../../testnet.ts'
+import type { Room } from '../../../services/pieces/room.ts'
 import type { TorrentsOptions } from '../../../services/torrent/torrents.ts'
 import type { Test } from 'tap'
 
@@ -42,6 +44,64 @@ t.test('when all are busy another is refused; when one is idle it makes room', a
   torrents.join('c'.repeat(40))
   t.equal(torrents.get('b'.repeat(40)), null)
   t.equal(torrents.list().length, 2)
+})
+
+t.test('an unfinished file that does not fit any more is given up before its store can fill it', async (t) => {
+  const film = testBytes(100_000, 'film')
+  const torrent = await makeTorrent({ 'Film.mp4': film, 'Other.mp4': testBytes(100_000, 'other') })
+  const { torrents, directory } = await open(t)
+  const first = torrents.join(torrent.infohash)
+  const store = await first.torrent.provide(torrent.metadata)
+  await store.want(0)
+  await store.want(1)
+  t.ok(await store.write(store.geometry.piece(0), film.subarray(0, store.geometry.lengthOf(store.geometry.piece(0)))))
+  first.release()
+  await torrents.close()
+
+  const room: Room = { ...unlimitedRoom, takeFile: async (_infohash, fileIndex) => fileIndex === 1 }
+  const again = await open(t, { directory, room })
+  const lease = again.torrents.join(torrent.infohash)
+  const reopened = await lease.torrent.provide(torrent.metadata)
+  t.same(reopened.layout.files.map(([fileIndex]) => fileIndex), [1])
+  t.notOk(reopened.has(reopened.geometry.piece(0)), 'what went with it is not believed')
+  await reopened.want(0)
+  t.ok(reopened.isWindowed(0))
+  lease.release()
+})
+
+t.test('a torrent is closed for others only while nobody is at work with it, and does not start meanwhile', async (t) => {
+  const torrent = await makeTorrent({ 'Film.mp4': testBytes(100_000, 'film') })
+  let isStalled = false
+  const released: string[] = []
+  const room: Room = { ...unlimitedRoom, release: (infohash) => { released.push(infohash) } }
+  const { torrents } = await open(t, { room, use: { begin: () => ({ touch () {}, get isStalled () { return isStalled }, end () {} }) }, lingerMs: 60_000 })
+  const { infohash } = torrent
+  let runs = 0
+  const whileClosed = async () => await torrents.whileClosed(infohash, async () => { runs++ }, 5000)
+  t.ok(await whileClosed(), 'one that does not run')
+  const start = torrents.join(infohash)
+  await start.torrent.provide(torrent.metadata)
+  t.ok(torrents.isBusy(infohash))
+  t.notOk(await whileClosed(), 'a start')
+  const reader = torrents.read(infohash, 0)
+  start.release()
+  t.notOk(await whileClosed(), 'a reader')
+  t.equal(runs, 1)
+  isStalled = true
+  const { promise: isDone, resolve: finish } = Promise.withResolvers<void>()
+  const closing = torrents.whileClosed(infohash, async () => { await isDone }, 5000)
+  t.equal(torrents.get(infohash), null, 'a reader that took nothing for long')
+  const next = torrents.join(infohash)
+  let hasOpened = false
+  const opening = next.torrent.provide(torrent.metadata).then(() => { hasOpened = true })
+  await until('the old one is closed', () => released.length > 0)
+  t.notOk(hasOpened)
+  finish()
+  t.ok(await closing)
+  await opening
+  t.ok(hasOpened)
+  reader.release()
+  next.release()
 })
 
 t.test('metadata is kept: the next start needs no lookup; damaged metadata counts as none', async (t) => {
