@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import { createCipheriv, createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { open, readFile, writeFile } from 'node:fs/promises'
