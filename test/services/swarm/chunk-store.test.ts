@@ -97,3 +97,46 @@ t.test('destroyed -> the server\'s files stay', async (t) => {
   t.ok(await exists(path))
   await rm(path)
 })
+
+/** A store on a disk that is full. `answer` says whether the server takes what it is offered. */
+async function openOnFullDisk (t: Test, answer: () => boolean): Promise<{ store: ChunkStore, log: string[], piece: Buffer }> {
+  const bytes = testBytes(40_000, 'full')
+  const { metadata } = await makeTorrent({ 'a.bin': bytes })
+  const geometry = new Geometry(metadata)
+  const files = new PieceFiles(geometry, { version: 1, edgeDirectory: t.testdir(), files: [] }, () => false)
+  files.writePiece = async () => { throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' }) }
+  const log: string[] = []
+  const store = new ChunkStore(16_384, {
+    openShelf: () => ({
+      geometry,
+      files,
+      onWritten: () => { log.push('written') },
+      onBlocked: () => { log.push('blocked') },
+      offer: async (piece, offered, onTaken) => {
+        log.push(`offered ${piece}: ${Buffer.compare(offered, bytes.subarray(0, 16_384)) === 0 ? 'its bytes' : 'other bytes'}`)
+        if (answer()) onTaken()
+      }
+    })
+  })
+  t.teardown(async () => { await new Promise(resolve => { store.close(resolve) }) })
+  return { store, log, piece: bytes.subarray(0, 16_384) }
+}
+
+t.test('a full disk -> the server is offered the bytes, and once it has them the piece is done', async (t) => {
+  const { store, log, piece } = await openOnFullDisk(t, () => true)
+  await new Promise<void>(resolve => { store.put(0, piece, () => { resolve() }) })
+  t.same(log, ['blocked', 'offered 0: its bytes'], 'it was written nowhere')
+  t.equal(store.waiting.size, 0)
+})
+
+t.test('a full disk, and a server that has no room either -> the piece waits, and is offered again', async (t) => {
+  let offers = 0
+  const { store, log, piece } = await openOnFullDisk(t, () => ++offers === 3)
+  await new Promise<void>(resolve => {
+    store.put(0, piece, () => { resolve() })
+    t.same([...store.waiting], [0], 'meanwhile it is in memory')
+    const nudge = setInterval(() => { store.retry() }, 10)
+    t.teardown(() => { clearInterval(nudge) })
+  })
+  t.equal(log.filter((line) => line.startsWith('offered')).length, 3)
+})
