@@ -4,6 +4,10 @@ import type WebTorrent from 'webtorrent'
 import type { LocalDiscovery, Torrent, Wire } from 'webtorrent'
 import { Dial } from './dial.ts'
 
+/** A peer that was reached and says nothing for so long is let go, and dialled anew: WebTorrent itself waits 25 s. */
+const handshakeMs = 4000
+const maxSilent = 1000
+
 /**
  * Every private call into WebTorrent 3.0.21, one function each. Each has a test that shows what an upgrade broke.
  */
@@ -18,19 +22,34 @@ export function dialTcpBesideUtp (client: WebTorrent, delayMs: number): void {
   const server = client._connPool?.utpServer
   if (server === undefined || server === null) return
   const connectUtp = server.connect.bind(server)
+  /** Peers that a dial reached and that said nothing; they are dialled the other way round. */
+  const silent = new Set<string>()
   server.connect = (port, host) => {
+    const ways = [() => connectUtp(port, host), () => connect({ port, host })] as const
+    const [first, second] = silent.delete(`${host}:${port}`) ? [ways[1], ways[0]] : ways
+    const onSilence = (): void => { if (silent.size < maxSilent) silent.add(`${host}:${port}`) }
     // Typed as what WebTorrent takes it for: up to 'connect' it asks no more of a connection than Dial has.
-    const dial = new Dial(() => connectUtp(port, host), () => connect({ port, host }), delayMs, (winner) => { adopt(client, dial, winner) })
+    const dial = new Dial(first, second, delayMs, (winner) => { adopt(client, dial, winner, onSilence) })
     return dial as unknown as Duplex
   }
 }
 
 /** Gives the peer that waits for this dial the connection itself, so that no byte goes through a stream in between. */
-function adopt (client: WebTorrent, dial: Dial, winner: Duplex): void {
+function adopt (client: WebTorrent, dial: Dial, winner: Duplex, onSilence: () => void): void {
   for (const torrent of client.torrents) {
     for (const peer of torrent._peers?.values() ?? []) {
       if (peer.conn !== dial) continue
       peer.conn = winner
+      // A client that still holds an earlier connection of ours answers the new one with silence, then forgets the old.
+      const timer = setTimeout(() => {
+        if ((peer.wire?.peerId ?? null) !== null) return
+        onSilence()
+        // Both at once: a uTP connection closes only when the other side answers, which is what it does not do.
+        peer.destroy(new Error('no handshake'))
+        dial.destroy()
+      }, handshakeMs)
+      timer.unref()
+      winner.once('close', () => { clearTimeout(timer) })
       return
     }
   }

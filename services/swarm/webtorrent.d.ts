@@ -50,6 +50,8 @@ declare module 'webtorrent' {
     readonly addr: string | null
     readonly connected: boolean
     conn: unknown
+    /** Null until connected; its peerId until the BitTorrent handshake. */
+    readonly wire: { readonly peerId: string | null } | null
     destroy (error?: Error): void
   }
 

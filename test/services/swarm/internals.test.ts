@@ -115,7 +115,7 @@ t.test('an incoming connection outlives our own failed dial to the same address'
   torrent.addPeer(address)
   t.ok(torrent._peers?.has(address), 'our dial')
   let isDestroyed = false
-  const incoming = Object.assign(new EventEmitter(), { id: address, addr: address, connected: true, conn: null, destroy: () => { isDestroyed = true } }) satisfies Peer
+  const incoming = Object.assign(new EventEmitter(), { id: address, addr: address, connected: true, conn: null, wire: null, destroy: () => { isDestroyed = true } }) satisfies Peer
   torrent._addIncomingPeer(incoming)
   t.equal(torrent._peers?.get(incoming.id), incoming)
   await until('the dial has failed', () => torrent._peers?.has(address) === false)
