@@ -3,7 +3,7 @@ import { parseInfohash } from '../services/torrent/infohash.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply } from 'fastify'
 import type { ErrorBody } from '../plugins/errors.ts'
-import type { CacheEntry } from '../services/cache/disk-budget.ts'
+import type { CacheEntry } from '../services/cache/cache-list.ts'
 
 const params = Type.Object({ infoHash: Type.String() })
 

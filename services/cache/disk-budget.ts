@@ -1,31 +1,19 @@
-import { realpath, rm, statfs, unlink } from 'node:fs/promises'
-import { join, relative, sep } from 'node:path'
+import { rm, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { coalesce } from '../coalesce.ts'
 import { CodedError } from '../errors.ts'
 import { formatBytes } from '../format.ts'
-import { mapBounded } from '../map-bounded.ts'
-import { entriesOf, fullUsage, lookConcurrency, nothing, sum, usageBelow, usageOf } from './disk-usage.ts'
-import { Holding } from './holding.ts'
-import { stateFolder } from './stored-files.ts'
+import { listCache } from './cache-list.ts'
+import { DiskLedger, answerOf } from './disk-ledger.ts'
+import { usageOf } from './disk-usage.ts'
 import { fairShares } from './window-shares.ts'
-import type { Log } from '../log.ts'
 import type { Room, WindowClaim } from '../pieces/room.ts'
-import type { Accounting, Usage } from './disk-usage.ts'
-import type { HeldWindow } from './holding.ts'
+import type { CacheEntry, CacheKind } from './cache-list.ts'
+import type { DiskLedgerOptions } from './disk-ledger.ts'
+import type { Accounting } from './disk-usage.ts'
+import type { HeldWindow, Holding } from './holding.ts'
 import type { LastUse } from './last-use.ts'
-import type { StoredFile, StoredFiles } from './stored-files.ts'
-
-/** A file that a person placed, as the cache index lists it. */
-export interface PlacedEntry {
-  readonly infohash: string
-  /** Absolute, links resolved. */
-  readonly path: string
-  readonly name: string
-  readonly fileIndex: number | null
-  readonly isVerified: boolean
-  readonly isStored: boolean
-}
+import type { StoredFile } from './stored-files.ts'
 
 /** What the budget has to know of torrents that run. */
 export interface RunningTorrents {
@@ -41,46 +29,14 @@ export interface RunningTorrents {
   nameOf (infohash: string): Promise<string | null>
 }
 
-export interface DiskBudgetOptions {
-  /** The download directory. */
-  readonly directory: string
+export interface DiskBudgetOptions extends DiskLedgerOptions {
   readonly limitBytes: number
-  /** So much free disk is left to others. */
-  readonly minFreeBytes: number
-  readonly accounting: Accounting
-  /** Placed files count, and may go. Else they do neither. */
-  readonly canEvictPlaced: boolean
   /** Nothing is deleted, ever. */
   readonly isReadOnly?: boolean
-  readonly stored: StoredFiles
   readonly lastUse: LastUse
   readonly torrents: RunningTorrents
-  /** Everything that is cached, as far as a person placed it. */
-  readonly placed: () => Promise<readonly PlacedEntry[]>
-  readonly log: Log
-  /** Free bytes of the directory's file system that this user may take. */
-  readonly freeBytes?: (directory: string) => Promise<number>
-  /** Milliseconds on a clock that never goes back. */
-  readonly now?: () => number
   /** How long a newcomer waits for windows to shrink. */
   readonly shrinkLimitMs?: number
-}
-
-export type CacheKind = 'stored' | 'partial' | 'placed'
-
-export interface CacheEntry {
-  readonly infohash: string
-  readonly fileIndex: number | null
-  readonly kind: CacheKind
-  readonly name: string | null
-  /** Relative to the download directory, or absolute for what lies elsewhere. */
-  readonly path: string
-  /** By the accounting. */
-  readonly countedBytes: number
-  readonly lastStreamedAt: number | null
-  readonly isPinned: boolean
-  readonly isStreaming: boolean
-  readonly isVerified: boolean
 }
 
 export interface CacheTotals {
@@ -117,12 +73,8 @@ interface Excess {
 
 /** A full window is smooth with any bit rate: so much is made room for at the cost of what is idle. */
 const comfortableWindowBytes = 64 * 1024 * 1024
-/** What each open store writes beside its files: the bitmap, and its next version. */
-const storeOverheadBytes = 64 * 1024
 /** A torrent that takes longer to close is not evicted this time. */
 const closeLimitMs = 10_000
-/** A file system that does not answer must not hold up every stream. */
-const answerLimitMs = 5000
 const freshMs = 1000
 /** A list is asked for again and again by a page that shows it. */
 const listFreshMs = 5000
@@ -138,23 +90,13 @@ const noFiles: ReadonlySet<number> = new Set()
  */
 export class DiskBudget implements Room {
   readonly #options: DiskBudgetOptions
-  readonly #state: string
+  readonly #ledger: DiskLedger
   readonly #now: () => number
-  readonly #holdings = new Map<string, Holding>()
-  /** Records and whatever else lies beside the torrents' own folders. */
-  #records: Usage = nothing
-  #placed: ReadonlyArray<{ readonly entry: PlacedEntry, readonly usage: Usage }> = []
-  readonly #windows = new Set<HeldWindow>()
   /** Questions that wait or are being answered, by torrent: such a torrent cannot be closed, for its store waits for us. */
   readonly #asking = new Map<string, number>()
   /** Whose torrent is being closed: its store must not wait for us. */
   #evicting: string | null = null
   #turn: Promise<unknown> = Promise.resolve()
-  #measuredAt = -Infinity
-  /** What open stores may take of the disk in all, as of some moment: what is free, less the reserve, and what they hold. */
-  #openLimit = { bytes: Infinity, freeBytes: null as number | null, at: -Infinity }
-  readonly #refresh = coalesce(() => this.#lookAtDisk())
-  #hasWarnedOfDisk = false
   #isOverLimit = false
   #writeFailedAt = -Infinity
   /** Files that did not fit, by torrent, in words. */
@@ -165,23 +107,19 @@ export class DiskBudget implements Room {
 
   constructor (options: DiskBudgetOptions) {
     this.#options = options
-    this.#state = join(options.directory, stateFolder)
+    this.#ledger = new DiskLedger(options)
     this.#now = options.now ?? (() => performance.now())
   }
 
   /** Bytes that count now, by the accounting. */
   get usedBytes (): number {
-    let bytes = this.#records.countedBytes
-    for (const { fixedBytes } of this.#holdings.values()) bytes += fixedBytes
-    for (const { grantedBytes } of this.#windows) bytes += grantedBytes
-    for (const { usage } of this.#placed) bytes += usage.countedBytes
-    return bytes
+    return this.#ledger.usedBytes
   }
 
   /** What the disk or the budget keeps from working, in words; empty when all is well. */
   problems (): string[] {
     const { minFreeBytes, limitBytes } = this.#options
-    const { freeBytes } = this.#openLimit
+    const { freeBytes } = this.#ledger
     const problems = []
     if (freeBytes !== null && freeBytes < minFreeBytes) problems.push(`disk: ${formatBytes(freeBytes)} free, less than the ${formatBytes(minFreeBytes)} that CACHE_MIN_FREE_MB keeps`)
     if (this.#now() - this.#writeFailedAt < complaintMs) problems.push('disk: a write failed for lack of space')
@@ -195,9 +133,9 @@ export class DiskBudget implements Room {
       const holding = await this.#opened(infohash)
       if (holding.hasClaim(fileIndex)) return true
       // A file that counts in full already takes no more by being opened.
-      const isCounted = holding.fileBytes(fileIndex) >= this.#full(lengthBytes)
-      const edges = [...this.#options.torrents.edgesOf(infohash, fileIndex)].map(([piece, length]) => [piece, this.#full(length)] as const)
-      const claimed = holding.claim(fileIndex, this.#full(lengthBytes), new Map(edges))
+      const isCounted = holding.fileBytes(fileIndex) >= this.#ledger.full(lengthBytes)
+      const edges = [...this.#options.torrents.edgesOf(infohash, fileIndex)].map(([piece, length]) => [piece, this.#ledger.full(length)] as const)
+      const claimed = holding.claim(fileIndex, this.#ledger.full(lengthBytes), new Map(edges))
       if (await this.#makeFit() || isCounted) {
         this.#misfits.delete(infohash)
         this.#windowless.delete(infohash)
@@ -215,7 +153,7 @@ export class DiskBudget implements Room {
     return await this.#ask(infohash, async () => {
       const holding = await this.#opened(infohash)
       const window: HeldWindow = { leastBytes, mostBytes: Math.max(leastBytes, mostBytes), grantedBytes: 0, infohash }
-      this.#windows.add(window)
+      this.#ledger.windows.add(window)
       holding.addWindow(window)
       if (await this.#makeFit()) {
         // Beyond the least what is idle makes room, but not other windows.
@@ -246,63 +184,40 @@ export class DiskBudget implements Room {
     this.#windowless.delete(infohash)
     // In turn, so that a store that opens next is asked for anew after this.
     this.#inTurn(async () => {
-      this.#holding(infohash).closeStore()
-      await this.#measureTorrent(infohash)
+      this.#ledger.holding(infohash).closeStore()
+      await this.#ledger.measureTorrent(infohash)
     }).catch(() => { /* only a budget that is closed refuses, and it has nothing to count */ })
   }
 
   /** Measures what is there and lets go what is too much. Never fails. */
   async cleanUp (): Promise<void> {
     await this.#inTurn(async () => {
-      await this.#measure()
+      await this.#ledger.measure()
       await this.#evictFor(() => this.#excess(0), { isPartialEnough: true })
-      await this.#refresh()
+      await this.#ledger.refresh()
       const excess = this.#excess(0)
       const isOverLimit = excess.countedBytes > 0
       if (isOverLimit && !this.#isOverLimit) {
         this.#options.log.warn({ usedBytes: this.usedBytes, limitBytes: this.#options.limitBytes }, 'the cache is over its limit, and all of it is pinned or in use')
       }
       this.#isOverLimit = isOverLimit
-      const placed = new Set(this.#placed.map(({ entry }) => entry.infohash))
-      this.#options.lastUse.prune((infohash) => this.#holdings.has(infohash) || placed.has(infohash))
+      const placed = new Set(this.#ledger.placed.map(({ entry }) => entry.infohash))
+      this.#options.lastUse.prune((infohash) => this.#ledger.find(infohash) !== undefined || placed.has(infohash))
     }).catch((error: unknown) => {
       if (!this.#isClosed) this.#options.log.warn({ err: error }, 'the cache could not be cleaned up')
     })
   }
 
-  /** Everything in the cache, the least recently streamed first, as of the last measurement. */
+  /** Everything in the cache, the least recently streamed first, as it was some seconds ago at most. */
   async list (): Promise<CacheEntry[]> {
-    const { lastUse, torrents, stored, directory } = this.#options
-    const entries: CacheEntry[] = []
-    await this.#inTurn(async () => { if (this.#now() - this.#measuredAt > listFreshMs) await this.#measure() })
-    const common = (infohash: string, fileIndex?: number) => ({
-      infohash, lastStreamedAt: lastUse.at(infohash, fileIndex), isPinned: lastUse.isPinned(infohash), isStreaming: lastUse.isStreaming(infohash, fileIndex)
-    })
-    for (const { infohash, fileIndex, name, path } of stored.list()) {
-      const countedBytes = this.#holdings.get(infohash)?.fileBytes(fileIndex) ?? 0
-      entries.push({ ...common(infohash, fileIndex), fileIndex, kind: 'stored', name, path, countedBytes, isVerified: true })
-    }
-    const files = this.#storedIndexes()
-    for (const [infohash, holding] of this.#holdings) {
-      const finished = files.get(infohash) ?? noFiles
-      if (!holding.isPartial(finished)) continue
-      const countedBytes = holding.partialBytes(finished)
-      entries.push({ ...common(infohash), fileIndex: null, kind: 'partial', name: await torrents.nameOf(infohash), path: join(stateFolder, 'partial', infohash), countedBytes, isVerified: true })
-    }
-    const root = await realpath(directory).catch(() => directory)
-    for (const entry of await this.#listPlaced()) {
-      const { infohash, fileIndex, name, path, isVerified } = entry
-      const { countedBytes } = await usageOf(path, this.#options.accounting).catch(() => nothing)
-      const shown = isInside(root, path) ? relative(root, path) : path
-      entries.push({ ...common(infohash, fileIndex ?? undefined), fileIndex, kind: 'placed', name, path: shown, countedBytes, isVerified })
-    }
-    return entries.sort((a, b) => (a.lastStreamedAt ?? 0) - (b.lastStreamedAt ?? 0))
+    await this.#inTurn(async () => { if (this.#ledger.measureAgeMs > listFreshMs) await this.#ledger.measure() })
+    return await listCache(this.#ledger, { ...this.#options, nameOf: this.#options.torrents.nameOf })
   }
 
   async totals (): Promise<CacheTotals> {
-    await this.#refresh()
+    await this.#ledger.refresh()
     const { limitBytes, minFreeBytes, accounting } = this.#options
-    return { usedBytes: this.usedBytes, limitBytes, minFreeBytes, accounting, freeBytes: this.#openLimit.freeBytes }
+    return { usedBytes: this.usedBytes, limitBytes, minFreeBytes, accounting, freeBytes: this.#ledger.freeBytes }
   }
 
   /** Is anything of this torrent in the cache? */
@@ -313,10 +228,10 @@ export class DiskBudget implements Room {
   /** Deletes what is cached of a torrent, pinned or not; `busy`: it is being streamed or downloaded. What a person placed goes only with CACHE_EVICT_PLACED. */
   async remove (infohash: string): Promise<Removal> {
     return await this.#inTurn(async () => {
-      await this.#measure()
+      await this.#ledger.measure()
       const mine = this.#candidates().filter((victim) => victim.infohash === infohash)
       if (mine.length === 0) {
-        const isPlaced = (await this.#listPlaced()).some((entry) => entry.infohash === infohash)
+        const isPlaced = (await this.#ledger.listPlaced()).some((entry) => entry.infohash === infohash)
         return { outcome: isPlaced ? 'placed' : 'unknown' }
       }
       if (this.#options.isReadOnly === true) return { outcome: 'read-only' }
@@ -330,7 +245,7 @@ export class DiskBudget implements Room {
   /** Deletes everything that is neither pinned nor in use; answers with what went and what stayed. */
   async clear (): Promise<{ files: number, countedBytes: number, kept: number }> {
     const candidates = await this.#inTurn(async () => {
-      await this.#measure()
+      await this.#ledger.measure()
       return this.#candidates()
     })
     const gone: Victim[] = []
@@ -354,7 +269,7 @@ export class DiskBudget implements Room {
     this.#asking.set(infohash, (this.#asking.get(infohash) ?? 0) + 1)
     try {
       return await this.#inTurn(async () => {
-        if (this.#measuredAt === -Infinity) await this.#measure()
+        if (this.#ledger.measureAgeMs === Infinity) await this.#ledger.measure()
         return await work()
       })
     } finally {
@@ -375,43 +290,33 @@ export class DiskBudget implements Room {
 
   /** The torrent as it is when its store opens: measured, for what it holds already is not asked for twice. */
   async #opened (infohash: string): Promise<Holding> {
-    if (this.#holdings.get(infohash)?.isOpen !== true) await this.#measureTorrent(infohash)
-    return this.#holding(infohash)
-  }
-
-  #holding (infohash: string): Holding {
-    const holding = this.#holdings.get(infohash) ?? new Holding(this.#full(storeOverheadBytes))
-    this.#holdings.set(infohash, holding)
-    return holding
-  }
-
-  #full (bytes: number): number {
-    return fullUsage(bytes, this.#options.accounting)
+    if (this.#ledger.find(infohash)?.isOpen !== true) await this.#ledger.measureTorrent(infohash)
+    return this.#ledger.holding(infohash)
   }
 
   #claimOf (window: HeldWindow): WindowClaim {
     const grant = (): number => {
-      if (this.#now() - this.#openLimit.at > freshMs) void this.#refresh()
-      return this.#windows.has(window) ? this.#grant(window) : 0
+      if (this.#ledger.lookAgeMs > freshMs) void this.#ledger.refresh()
+      return this.#ledger.windows.has(window) ? this.#grant(window) : 0
     }
     return {
       get bytes () { return grant() },
       release: () => {
-        if (!this.#windows.has(window)) return
+        if (!this.#ledger.windows.has(window)) return
         this.#dropWindow(window)
-        this.#inTurn(async () => { await this.#measureTorrent(window.infohash) }).catch(() => { /* only a budget that is closed refuses, and it has nothing to count */ })
+        this.#inTurn(async () => { await this.#ledger.measureTorrent(window.infohash) }).catch(() => { /* only a budget that is closed refuses, and it has nothing to count */ })
       }
     }
   }
 
   #dropWindow (window: HeldWindow): void {
-    this.#windows.delete(window)
-    this.#holdings.get(window.infohash)?.removeWindow(window)
+    this.#ledger.windows.delete(window)
+    this.#ledger.find(window.infohash)?.removeWindow(window)
   }
 
   /** What the window may hold from now on. Grows only into what the others have given back. */
   #grant (window: HeldWindow): number {
-    const windows = [...this.#windows]
+    const windows = [...this.#ledger.windows]
     const roomBytes = this.#roomForWindows()
     const fair = fairShares(roomBytes, windows)[windows.indexOf(window)] ?? window.leastBytes
     const others = windows.reduce((bytes, other) => bytes + (other === window ? 0 : other.grantedBytes), 0)
@@ -420,16 +325,8 @@ export class DiskBudget implements Room {
   }
 
   #roomForWindows (): number {
-    const granted = [...this.#windows].reduce((bytes, { grantedBytes }) => bytes + grantedBytes, 0)
-    return Math.max(0, Math.min(this.#options.limitBytes - this.usedBytes + granted, this.#openLimit.bytes - this.#openBytes() + granted))
-  }
-
-  /** What open stores have been promised, windows included. */
-  #openBytes (): number {
-    let bytes = 0
-    for (const holding of this.#holdings.values()) if (holding.isOpen) bytes += holding.fixedBytes
-    for (const { grantedBytes } of this.#windows) bytes += grantedBytes
-    return bytes
+    const granted = [...this.#ledger.windows].reduce((bytes, { grantedBytes }) => bytes + grantedBytes, 0)
+    return Math.max(0, Math.min(this.#options.limitBytes - this.usedBytes + granted, this.#ledger.openLimitBytes - this.#ledger.openBytes + granted))
   }
 
   /**
@@ -438,7 +335,7 @@ export class DiskBudget implements Room {
    */
   #excess (windowBytes: number): Excess {
     let [granted, needed, newest] = [0, 0, 0]
-    for (const window of this.#windows) {
+    for (const window of this.#ledger.windows) {
       granted += window.grantedBytes
       needed += window.leastBytes
       if (window.grantedBytes === 0) newest = window.leastBytes
@@ -446,13 +343,13 @@ export class DiskBudget implements Room {
     const change = needed - granted + Math.max(0, windowBytes - newest)
     return {
       countedBytes: this.usedBytes + change - this.#options.limitBytes,
-      diskBytes: this.#openBytes() + change - this.#openLimit.bytes
+      diskBytes: this.#ledger.openBytes + change - this.#ledger.openLimitBytes
     }
   }
 
   /** Makes what was just claimed fit: evicts, and waits until windows have shrunk. false: it does not fit even so. */
   async #makeFit (): Promise<boolean> {
-    if (this.#now() - this.#openLimit.at > freshMs) await this.#refresh()
+    if (this.#ledger.lookAgeMs > freshMs) await this.#ledger.refresh()
     await this.#evictFor(() => this.#excess(0))
     if (isTooMuch(this.#excess(0))) return false
     const deadline = performance.now() + (this.#options.shrinkLimitMs ?? 3000)
@@ -465,7 +362,7 @@ export class DiskBudget implements Room {
 
   /** Do windows hold more now than leaves room for the least of those that came? */
   #isOvergranted (): boolean {
-    const holding = [...this.#windows].reduce((bytes, { grantedBytes, leastBytes }) => bytes + Math.max(grantedBytes, leastBytes), 0)
+    const holding = [...this.#ledger.windows].reduce((bytes, { grantedBytes, leastBytes }) => bytes + Math.max(grantedBytes, leastBytes), 0)
     return holding > this.#roomForWindows()
   }
 
@@ -476,7 +373,7 @@ export class DiskBudget implements Room {
   async #evictFor (excess: () => Excess, { isPartialEnough = false, onEvicted = () => {} }: { isPartialEnough?: boolean, onEvicted?: (victim: Victim) => void } = {}): Promise<number> {
     if (!isTooMuch(excess())) return 0
     // What open stores have written since is on the disk and still promised: count it once before anything goes.
-    await this.#refresh()
+    await this.#ledger.refresh()
     const victims = this.#candidates().filter((victim) => this.#mayGo(victim)).sort((a, b) => a.usedAt - b.usedAt)
     const { countedBytes, diskBytes } = excess()
     const isEnough = total(victims, 'countedBytes') >= countedBytes && total(victims, 'diskBytes') >= diskBytes
@@ -529,7 +426,7 @@ export class DiskBudget implements Room {
     const victims: Victim[] = []
     for (const entry of stored.list()) {
       const { infohash, fileIndex } = entry
-      const usage = this.#holdings.get(infohash)?.storedUsage(fileIndex)
+      const usage = this.#ledger.find(infohash)?.storedUsage(fileIndex)
       if (usage === undefined) continue
       victims.push({
         kind: 'stored',
@@ -543,8 +440,8 @@ export class DiskBudget implements Room {
         evict: async (isNeeded) => await this.#whileClosed(infohash, isNeeded, async () => await this.#evictStored(entry))
       })
     }
-    const files = this.#storedIndexes()
-    for (const [infohash, holding] of this.#holdings) {
+    const files = this.#ledger.storedIndexes()
+    for (const [infohash, holding] of this.#ledger.holdings()) {
       if (!holding.hasFolder) continue
       const finished = files.get(infohash) ?? noFiles
       const countedBytes = holding.partialBytes(finished)
@@ -558,12 +455,12 @@ export class DiskBudget implements Room {
         allocatedBytes: holding.folder.allocatedBytes,
         diskBytes: holding.isOpen ? Math.max(countedBytes, holding.folder.allocatedBytes) : holding.folder.allocatedBytes,
         evict: async (isNeeded) => await this.#whileClosed(infohash, isNeeded, async () => {
-          await within(rm(this.#partialFolder(infohash), { recursive: true, force: true }))
+          await answerOf(rm(this.#ledger.partialFolder(infohash), { recursive: true, force: true }))
           return true
         })
       })
     }
-    for (const { entry, usage } of canEvictPlaced ? this.#placed : []) {
+    for (const { entry, usage } of canEvictPlaced ? this.#ledger.placed : []) {
       const { infohash, path } = entry
       victims.push({
         kind: 'placed',
@@ -584,145 +481,43 @@ export class DiskBudget implements Room {
   async #whileClosed (infohash: string, isNeeded: () => boolean, remove: () => Promise<boolean>): Promise<boolean> {
     let isGone = false
     await this.#options.torrents.whileClosed(infohash, async () => {
-      const wasOpen = this.#holdings.get(infohash)?.isOpen === true
-      this.#holding(infohash).closeStore()
-      await this.#measureTorrent(infohash)
-      if (wasOpen) await this.#refresh()
+      const wasOpen = this.#ledger.find(infohash)?.isOpen === true
+      this.#ledger.holding(infohash).closeStore()
+      await this.#ledger.measureTorrent(infohash)
+      if (wasOpen) await this.#ledger.refresh()
       // Closed it counts what it takes, and not what it might grow to: that may do.
       if (!isNeeded()) return
-      const before = this.#holdings.get(infohash)?.allocatedBytes ?? 0
+      const before = this.#ledger.find(infohash)?.allocatedBytes ?? 0
       isGone = await remove()
-      await this.#measureTorrent(infohash)
-      // Reckoned, for some file systems free blocks later than they say: by a look now one more might have to go.
-      this.#openLimit.bytes += Math.max(0, before - (this.#holdings.get(infohash)?.allocatedBytes ?? 0))
+      await this.#ledger.measureTorrent(infohash)
+      this.#ledger.freed(Math.max(0, before - (this.#ledger.find(infohash)?.allocatedBytes ?? 0)))
     }, closeLimitMs)
     return isGone
-  }
-
-  #storedIndexes (): Map<string, Set<number>> {
-    const groups = Map.groupBy(this.#options.stored.list(), ({ infohash }) => infohash)
-    return new Map([...groups].map(([infohash, files]) => [infohash, new Set(files.map(({ fileIndex }) => fileIndex))]))
   }
 
   async #evictStored (entry: StoredFile): Promise<boolean> {
     const { stored, directory, lastUse } = this.#options
     const { infohash, fileIndex, path } = entry
     // Only while it is the file that we stored, never what a person put in its place.
-    if (await within(stored.check(entry)) !== null) {
+    if (await answerOf(stored.check(entry)) !== null) {
       if (lastUse.isStreaming(infohash, fileIndex)) return false
-      await within(unlink(join(directory, path)))
+      await answerOf(unlink(join(directory, path)))
     }
     // The record is told after the disk: the other way round a crash would leave a file that nobody may evict.
-    if (await within(stored.check(entry)) !== null) return false
+    if (await answerOf(stored.check(entry)) !== null) return false
     // The bitmap of a torrent that has nothing any more.
-    const isLast = this.#holdings.get(infohash)?.isPartial(new Set([fileIndex])) !== true && !stored.list().some((other) => other.infohash === infohash)
-    if (isLast) await within(rm(this.#partialFolder(infohash), { recursive: true, force: true }))
+    const isLast = this.#ledger.find(infohash)?.isPartial(new Set([fileIndex])) !== true && !stored.list().some((other) => other.infohash === infohash)
+    if (isLast) await answerOf(rm(this.#ledger.partialFolder(infohash), { recursive: true, force: true }))
     return true
   }
 
   async #evictPlaced (path: string, infohash: string): Promise<boolean> {
     if (this.#options.lastUse.isStreaming(infohash)) return false
     const { allocatedBytes } = await usageOf(path, this.#options.accounting)
-    await within(unlink(path))
-    this.#openLimit.bytes += allocatedBytes
-    this.#placed = this.#placed.filter(({ entry }) => entry.path !== path)
+    await answerOf(unlink(path))
+    this.#ledger.freed(allocatedBytes)
+    this.#ledger.placed = this.#ledger.placed.filter(({ entry }) => entry.path !== path)
     return true
-  }
-
-  /** Looks at everything. What cannot be looked at counts as it did before. */
-  async #measure (): Promise<void> {
-    const { stored, accounting, canEvictPlaced } = this.#options
-    const partial = await this.#names(join(this.#state, 'partial'))
-    const metadata = (await this.#names(join(this.#state, 'torrents'))).map((name) => name.replace(/\.torrent$/, ''))
-    const infohashes = new Set([...this.#holdings.keys(), ...partial, ...metadata, ...stored.list().map(({ infohash }) => infohash)])
-    const files = Map.groupBy(stored.list(), ({ infohash }) => infohash)
-    await mapBounded([...infohashes], lookConcurrency, async (infohash) => { await this.#measureTorrent(infohash, files.get(infohash) ?? []) })
-    this.#records = await this.#look(this.#measureRecords(), this.#records)
-    this.#placed = canEvictPlaced
-      ? await mapBounded(await this.#placedInside(), lookConcurrency, async (entry) => ({ entry, usage: await this.#look(usageOf(entry.path, accounting), nothing) }))
-      : []
-    await this.#refresh()
-    this.#measuredAt = this.#now()
-  }
-
-  async #measureTorrent (infohash: string, files = this.#options.stored.list().filter((entry) => entry.infohash === infohash)): Promise<void> {
-    const { directory, accounting } = this.#options
-    const holding = this.#holding(infohash)
-    try {
-      const stored = await mapBounded(files, lookConcurrency, async ({ fileIndex, path }) => [fileIndex, await usageOf(join(directory, path), accounting)] as const)
-      const metadata = await usageOf(join(this.#state, 'torrents', `${infohash}.torrent`), accounting)
-      const parts = new Map<number, Usage>()
-      const rest: Usage[] = []
-      const folder = this.#partialFolder(infohash)
-      await mapBounded(await entriesOf(folder), lookConcurrency, async (entry) => {
-        const path = join(folder, entry.name)
-        // One that is being made has its full length already, under another name.
-        const index = /^(\d+)\.part(?:\.tmp)?$/.exec(entry.name)?.[1]
-        const usage = entry.isDirectory() ? await usageBelow(path, accounting) : await usageOf(path, accounting)
-        if (index === undefined) rest.push(usage)
-        else parts.set(Number(index), sum([parts.get(Number(index)) ?? nothing, usage]))
-      })
-      holding.measured({ stored: new Map(stored), parts, rest: sum(rest), metadata })
-    } catch (error) {
-      this.#complain(error)
-    }
-    if (holding.isEmpty) this.#holdings.delete(infohash)
-  }
-
-  /** Twice what they take: each is written anew beside itself, and then takes its own place. */
-  async #measureRecords (): Promise<Usage> {
-    const { accounting } = this.#options
-    const usages = await mapBounded(await entriesOf(this.#state), lookConcurrency, async (entry) => {
-      if (entry.name === 'partial' || entry.name === 'torrents') return nothing
-      const path = join(this.#state, entry.name)
-      return entry.isDirectory() ? await usageBelow(path, accounting) : await usageOf(path, accounting)
-    })
-    const { countedBytes, ...rest } = sum(usages)
-    return { ...rest, countedBytes: 2 * countedBytes }
-  }
-
-  async #names (directory: string): Promise<string[]> {
-    const entries = await this.#look(entriesOf(directory), [])
-    return entries.map(({ name }) => name).filter((name) => /^[0-9a-f]{40}(?:\.torrent)?$/.test(name))
-  }
-
-  async #listPlaced (): Promise<PlacedEntry[]> {
-    return (await this.#options.placed()).filter(({ isStored }) => !isStored)
-  }
-
-  /** Placed files of other directories are never cleaned. */
-  async #placedInside (): Promise<PlacedEntry[]> {
-    const root = await realpath(this.#options.directory).catch(() => this.#options.directory)
-    return (await this.#look(this.#listPlaced(), [])).filter(({ path }) => isInside(root, path))
-  }
-
-  /** How much of the disk is free, and what open stores hold of it, at the same moment. */
-  async #lookAtDisk (): Promise<void> {
-    const { directory, minFreeBytes, freeBytes = freeBytesOf } = this.#options
-    const open = [...this.#holdings].filter(([, holding]) => holding.isOpen)
-    await mapBounded(open, lookConcurrency, async ([infohash]) => { await this.#measureTorrent(infohash) })
-    const free = await this.#look<number | null>(freeBytes(directory), null)
-    const held = open.reduce((bytes, [, holding]) => bytes + holding.allocatedBytes, 0)
-    this.#openLimit = { bytes: free === null ? Infinity : free - minFreeBytes + held, freeBytes: free, at: this.#now() }
-  }
-
-  async #look<T> (looking: Promise<T>, otherwise: T): Promise<T> {
-    try {
-      return await within(looking)
-    } catch (error) {
-      this.#complain(error)
-      return otherwise
-    }
-  }
-
-  #complain (error: unknown): void {
-    if (this.#hasWarnedOfDisk) return
-    this.#hasWarnedOfDisk = true
-    this.#options.log.warn({ err: error }, 'the download directory cannot be measured completely')
-  }
-
-  #partialFolder (infohash: string): string {
-    return join(this.#state, 'partial', infohash)
   }
 }
 
@@ -736,24 +531,4 @@ function total (victims: readonly Victim[], what: 'countedBytes' | 'diskBytes'):
 
 function totalOf (victims: readonly Victim[]): { files: number, countedBytes: number } {
   return { files: victims.filter(({ isEntry }) => isEntry).length, countedBytes: victims.reduce((bytes, { countedBytes }) => bytes + countedBytes, 0) }
-}
-
-function isInside (directory: string, path: string): boolean {
-  return path.startsWith(directory + sep)
-}
-
-async function freeBytesOf (directory: string): Promise<number> {
-  const { bavail, bsize } = await statfs(directory)
-  return bavail * bsize
-}
-
-/** Settles as the promise does, or rejects after some seconds. The promise itself goes on, and nobody hears of it. */
-async function within<T> (promise: Promise<T>): Promise<T> {
-  const late = Promise.withResolvers<never>()
-  const timer = setTimeout(() => { late.reject(new Error(`the file system did not answer within ${answerLimitMs} ms`)) }, answerLimitMs)
-  try {
-    return await Promise.race([promise, late.promise])
-  } finally {
-    clearTimeout(timer)
-  }
 }

@@ -6,7 +6,8 @@ import { LastUse } from '../../../services/cache/last-use.ts'
 import { StoredFiles } from '../../../services/cache/stored-files.ts'
 import { silent } from '../../../services/log.ts'
 import { temporaryDirectory, testBytes, until } from '../../testnet.ts'
-import type { DiskBudgetOptions, PlacedEntry } from '../../../services/cache/disk-budget.ts'
+import type { DiskBudgetOptions } from '../../../services/cache/disk-budget.ts'
+import type { PlacedEntry } from '../../../services/cache/disk-ledger.ts'
 import type { Test } from 'tap'
 
 const MB = 1_000_000
