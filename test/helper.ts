@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { buildApp } from '../app.ts'
 import { readConfig } from '../services/config.ts'
+import { temporaryDirectory } from './testnet.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 
@@ -30,7 +31,8 @@ export interface TestApp {
 
 /** A listening app of this test's own, closed with it. `env` is laid over the settings of a server that knows nobody. */
 export async function startApp (t: Test, env: Record<string, string> = {}): Promise<TestApp> {
-  const directory = env['TORRENT_DOWNLOAD_PATH'] ?? join(t.testdir(), 'cache')
+  // Not t.testdir(): that is removed before the app is closed, which writes what it knows once more.
+  const directory = env['TORRENT_DOWNLOAD_PATH'] ?? join(await temporaryDirectory(t), 'cache')
   await mkdir(directory, { recursive: true })
   const config = readConfig({ ...alone, TORRENT_DOWNLOAD_PATH: directory, ...env })
   const app = await buildApp({ config, forceCloseConnections: true, logger: process.env['TEST_LOG'] !== undefined ? { level: process.env['TEST_LOG'] } : false })

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Test } from 'tap'
+import { temporaryDirectory } from './testnet.ts'
 
 /**
  * The server as people start it: `node index.js`, a process of its own that can be killed.
@@ -40,10 +41,11 @@ function launch (cwd: string, env: Record<string, string>): { child: ChildProces
 }
 
 /**
- * Starts it in `cwd` (default: a directory of the test's own); resolves when it says that it listens, rejects with its
+ * Starts it in `directory` (default: a directory of the test's own); resolves when it says that it listens, rejects with its
  * output when it ends before. Killed with the test.
  */
-export async function startServer (t: Test, env: Record<string, string> = {}, cwd = t.testdir()): Promise<ServerProcess> {
+export async function startServer (t: Test, env: Record<string, string> = {}, directory?: string): Promise<ServerProcess> {
+  const cwd = directory ?? await temporaryDirectory(t)
   const { child, output } = launch(cwd, env)
   const gone = once(child, 'exit')
   const hasEnded = (): boolean => child.exitCode !== null || child.signalCode !== null
@@ -65,7 +67,8 @@ export async function startServer (t: Test, env: Record<string, string> = {}, cw
 }
 
 /** Runs it to its end. */
-export async function runToEnd (t: Test, env: Record<string, string>, cwd = t.testdir()): Promise<{ code: number | null, output: string }> {
+export async function runToEnd (t: Test, env: Record<string, string>, directory?: string): Promise<{ code: number | null, output: string }> {
+  const cwd = directory ?? await temporaryDirectory(t)
   const { child, output } = launch(cwd, env)
   t.teardown(() => { child.kill('SIGKILL') })
   await once(child, 'close')

@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import { jsonFrom, startApp } from '../helper.ts'
 import { startMirror } from '../mirror.ts'
-import { makeTorrent, testBytes, until } from '../testnet.ts'
+import { makeTorrent, temporaryDirectory, testBytes, until } from '../testnet.ts'
 
 const run = promisify(execFile)
 const mockHash = '39730aa7c09b864432bc8c878c20c933059241fd'
@@ -104,7 +104,7 @@ t.test('what was added is still there after a restart, and goes on', async (t) =
   const film = testBytes(500_000, 'film')
   const torrent = await makeTorrent({ 'Film.mp4': film })
   const mirror = await startMirror(t, torrent)
-  const directory = join(t.testdir(), 'cache')
+  const directory = join(await temporaryDirectory(t), 'cache')
   const first = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory })
   const body = JSON.stringify({ infoHash: torrent.infohash, name: 'Mine' })
   t.equal((await jsonFrom(`${first.url}/api/torrents`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body })).status, 202)

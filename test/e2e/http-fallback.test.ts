@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
 import { startMirror } from '../mirror.ts'
-import { makeTorrent, testBytes, until } from '../testnet.ts'
+import { makeTorrent, temporaryDirectory, testBytes, until } from '../testnet.ts'
 
 /** Which bytes a seeded walk through a file asks for: the same in every run. */
 function ranges (length: number, count: number): Array<[number, number]> {
@@ -59,12 +59,12 @@ t.test('a mirror that sends wrong bytes never reaches the client: alone it is a 
   const liar = await startMirror(t, torrent, { tamper: (bytes) => Buffer.from(bytes.map((byte) => byte ^ 1)) })
   const honest = await startMirror(t, torrent)
 
-  const alone = await startApp(t, { TORRENT_METADATA_URLS: honest.metadataUrl, HTTP_MIRROR_URLS: liar.mirrorUrl, TORRENT_DOWNLOAD_PATH: join(t.testdir(), 'a') })
+  const alone = await startApp(t, { TORRENT_METADATA_URLS: honest.metadataUrl, HTTP_MIRROR_URLS: liar.mirrorUrl, TORRENT_DOWNLOAD_PATH: join(await temporaryDirectory(t), 'a') })
   const { status, body } = await jsonFrom(`${alone.url}/stream/proxy/${torrent.infohash}`)
   t.equal(status, 404)
   t.match(body, { error: 'Stream not found', reasons: [{ source: 'http-fallback', code: 'HTTP_MIRRORS_FAILED' }] })
 
-  const both = await startApp(t, { TORRENT_METADATA_URLS: honest.metadataUrl, HTTP_MIRROR_URLS: `${liar.mirrorUrl},${honest.mirrorUrl}`, TORRENT_DOWNLOAD_PATH: join(t.testdir(), 'b') })
+  const both = await startApp(t, { TORRENT_METADATA_URLS: honest.metadataUrl, HTTP_MIRROR_URLS: `${liar.mirrorUrl},${honest.mirrorUrl}`, TORRENT_DOWNLOAD_PATH: join(await temporaryDirectory(t), 'b') })
   t.ok(film.equals(await bytesFrom(`${both.url}/stream/proxy/${torrent.infohash}`)))
   t.ok(liar.requests.length > 0)
 })
@@ -106,7 +106,7 @@ t.test('the same by the web seeds that the torrent itself names (BEP 19)', async
 t.test('hostile file names stay inside the directory', async (t) => {
   const names = ['../../escape.mp4', '/etc/absolute.mp4', 'CON.mp4', 'nul\0byte.mp4', `${'n'.repeat(300)}.mp4`, '..', '.self-streme']
   const bytes = names.map((name) => testBytes(40_000, name))
-  const root = t.testdir({ cache: {} })
+  const root = await temporaryDirectory(t)
   const torrent = await makeTorrent(Object.fromEntries(names.map((name, i) => [`x${i}.mp4`, bytes[i] ?? Buffer.alloc(0)])), { name: 'safe' })
   // create-torrent would clean the names: put them into the metadata as a hostile .torrent would have them.
   const { app, url, directory } = await startApp(t, { TORRENT_DOWNLOAD_PATH: join(root, 'cache'), HTTP_MIRROR_URLS: (await startMirror(t, torrent)).mirrorUrl })

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { isGone, runToEnd, startServer, swarmOf } from '../server-process.ts'
+import { temporaryDirectory } from '../testnet.ts'
 import type { AddressInfo } from 'node:net'
 
 const infohash = 'dd8255ecdc7ca55fb0bbf81323d87062db1f6d1c'
@@ -71,7 +72,9 @@ t.test('a port that is taken is one clear line', async (t) => {
 })
 
 t.test('the documents: cp .env.hybrid-http .env, a file in ./temp, and panel variables on top', async (t) => {
-  const cwd = t.testdir({ '.env': await readFile(join(import.meta.dirname, '..', '..', '.env.hybrid-http'), 'utf8'), temp: {} })
+  const cwd = await temporaryDirectory(t)
+  await copyFile(join(import.meta.dirname, '..', '..', '.env.hybrid-http'), join(cwd, '.env'))
+  await mkdir(join(cwd, 'temp'))
   const content = randomBytes(1_200_000)
   await writeFile(join(cwd, 'temp', `${infohash}-Big.Buck.Bunny.mkv`), content)
   const server = createServer().listen(0, '127.0.0.1')

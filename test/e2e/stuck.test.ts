@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
 import { startMirror } from '../mirror.ts'
-import { makeTorrent, testBytes, until } from '../testnet.ts'
+import { makeTorrent, temporaryDirectory, testBytes, until } from '../testnet.ts'
 
 const post = async (url: string, body: unknown): Promise<{ status: number, body: unknown }> =>
   await jsonFrom(`${url}/api/torrents`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) })
@@ -20,7 +20,7 @@ t.test('200 torrents added at the same moment are all there, each once', async (
 })
 
 t.test('a list of added torrents that was damaged is put aside; what makes sense of it is kept', async (t) => {
-  const directory = join(t.testdir(), 'cache')
+  const directory = join(await temporaryDirectory(t), 'cache')
   const good = { infohash: 'a'.repeat(40), addedAt: '2026-01-01T00:00:00.000Z', hints: { name: 'Good', trackers: [] } }
   await mkdir(join(directory, '.self-streme'), { recursive: true })
   await writeFile(join(directory, '.self-streme', 'added.json'), JSON.stringify({ version: 1, added: [null, good, { infohash: '../../../etc' }, { infohash: 'b'.repeat(40) }] }))
@@ -47,7 +47,7 @@ t.test('a store that could not be opened once is tried again by the next request
 t.test('what is verified on disk is served with no peer and no mirror; a file that was whole at a stop is in the cache after it', async (t) => {
   const film = testBytes(2_000_000, 'film')
   const torrent = await makeTorrent({ 'Film.mp4': film }, { pieceLength: 65_536 })
-  const directory = join(t.testdir(), 'cache')
+  const directory = join(await temporaryDirectory(t), 'cache')
   const { promise: stuck } = Promise.withResolvers<void>()
   let served = 0
   const mirror = await startMirror(t, torrent, { async before () { if (++served > 1) await stuck } })
@@ -122,7 +122,8 @@ t.test('odd requests get an answer that says what is wrong', async (t) => {
 })
 
 t.test('a stop with a paused player, a silent connection and half a request: exit 0 within 5 s', { timeout: 20_000 }, async (t) => {
-  const cwd = t.testdir({ cache: {} })
+  const cwd = await temporaryDirectory(t)
+  await mkdir(join(cwd, 'cache'))
   const hash = 'dd8255ecdc7ca55fb0bbf81323d87062db1f6d1c'
   await writeFile(join(cwd, 'cache', `${hash}.mp4`), testBytes(60_000_000, 'film'))
   const child = spawn(process.execPath, [join(import.meta.dirname, '..', '..', 'index.js')], {

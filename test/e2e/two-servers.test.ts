@@ -4,7 +4,7 @@ import t from 'tap'
 
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
 import { runToEnd, startServer } from '../server-process.ts'
-import { makeTorrent, testBytes } from '../testnet.ts'
+import { makeTorrent, temporaryDirectory, testBytes } from '../testnet.ts'
 import { runScript } from '../scripts/run-script.ts'
 
 const infohash = 'dd8255ecdc7ca55fb0bbf81323d87062db1f6d1c'
@@ -27,7 +27,7 @@ async function placeFilm (directory: string): Promise<Buffer> {
 }
 
 t.test('a second server on the same download directory says who has it and what to do, in one line, and stops', async t => {
-  const cwd = t.testdir()
+  const cwd = await temporaryDirectory(t)
   const first = await startServer(t, quiet, cwd)
   const { code, output } = await runToEnd(t, { ...quiet, PORT: '0' }, cwd)
   t.equal(code, 1)
@@ -37,7 +37,7 @@ t.test('a second server on the same download directory says who has it and what 
 })
 
 t.test('kill -9 of the first lets the next start at once, and so does a stop', async t => {
-  const cwd = t.testdir()
+  const cwd = await temporaryDirectory(t)
   const first = await startServer(t, quiet, cwd)
   await first.stop('SIGKILL')
   const second = await startServer(t, quiet, cwd)
@@ -46,7 +46,7 @@ t.test('kill -9 of the first lets the next start at once, and so does a stop', a
 })
 
 t.test('a read-only one beside it serves what is there, and what comes, and writes nothing', async t => {
-  const cwd = t.testdir()
+  const cwd = await temporaryDirectory(t)
   const writer = await startServer(t, quiet, cwd)
   const film = await placeFilm(writer.directory)
   t.ok(film.equals(await bytesFrom(`${writer.url}/stream/proxy/${infohash}`)))
@@ -62,7 +62,7 @@ t.test('a read-only one beside it serves what is there, and what comes, and writ
 })
 
 t.test('what the other server stored is served by the read-only one as verified, and forgotten when it is gone', async t => {
-  const directory = join(t.testdir(), 'cache')
+  const directory = join(await temporaryDirectory(t), 'cache')
   const { app: writer } = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory })
   const { url } = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory, CACHE_READ_ONLY: 'true' })
   const bytes = testBytes(50_000, 'small')
@@ -78,7 +78,7 @@ t.test('what the other server stored is served by the read-only one as verified,
 })
 
 t.test('CACHE_READ_ONLY=true: not a name, not a byte, not a time in the directory changes, whatever is asked', async t => {
-  const directory = join(t.testdir(), 'cache')
+  const directory = join(await temporaryDirectory(t), 'cache')
   const film = await placeFilm(directory)
   const { infohash: partly, torrent } = await makeTorrent({ 'partly.mp4': testBytes(100_000, 'partly') })
   const state = join(directory, '.self-streme')
@@ -109,7 +109,7 @@ t.test('CACHE_READ_ONLY=true: not a name, not a byte, not a time in the director
 })
 
 t.test('CACHE_READ_ONLY=true on a directory that is not there: the server runs, and does not make it', async t => {
-  const cwd = t.testdir()
+  const cwd = await temporaryDirectory(t)
   const server = await startServer(t, { CACHE_READ_ONLY: 'true' }, cwd)
   t.equal((await fetch(`${server.url}/ready`)).status, 200)
   t.equal(await server.stop('SIGTERM'), 0)
@@ -117,7 +117,7 @@ t.test('CACHE_READ_ONLY=true on a directory that is not there: the server runs, 
 })
 
 t.test('the lock is in the download directory: servers with different ones do not know of each other', async t => {
-  const cwd = t.testdir()
+  const cwd = await temporaryDirectory(t)
   const first = await startServer(t, { ...quiet, TORRENT_DOWNLOAD_PATH: join(cwd, 'one') }, cwd)
   const second = await startServer(t, { ...quiet, TORRENT_DOWNLOAD_PATH: join(cwd, 'two') }, cwd)
   t.not(first.port, second.port)

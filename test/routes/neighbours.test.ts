@@ -1,12 +1,13 @@
 import t from 'tap'
 import { buildApp } from '../../app.ts'
 import { readConfig } from '../../services/config.ts'
+import { temporaryDirectory } from '../testnet.ts'
 
 const infohash = 'dd8255ecdc7ca55fb0bbf81323d87062db1f6d1c'
 
 t.test('each route answers beside its neighbours, and beside the patterns that stay free for Stremio', async (t) => {
   const app = await buildApp({
-    config: readConfig({ TORRENT_DOWNLOAD_PATH: t.testdir(), MEDIA_PATHS: 'none', ENABLE_P2P: 'false', ENABLE_HTTP_FALLBACK: 'false' })
+    config: readConfig({ TORRENT_DOWNLOAD_PATH: await temporaryDirectory(t), MEDIA_PATHS: 'none', ENABLE_P2P: 'false', ENABLE_HTTP_FALLBACK: 'false' })
   })
   t.teardown(async () => { await app.close() })
   const hash = ':infoHash(^[0-9a-fA-F]{40}$)'

@@ -15,6 +15,7 @@ import torrents from '../../../plugins/torrents.ts'
 import { readConfig } from '../../../services/config.ts'
 import { mockHashes } from '../../../services/mock/mock-hashes.ts'
 import { NothingServes } from '../../../services/source-walk.ts'
+import { temporaryDirectory } from '../../testnet.ts'
 import type { Refusal } from '../../../services/source-walk.ts'
 import type { SourceFile } from '../../../services/source.ts'
 import type { Test } from 'tap'
@@ -58,12 +59,12 @@ async function bytesOf (file: SourceFile): Promise<Buffer> {
 }
 
 t.test('the cache is asked before the mock, whichever was registered first', async t => {
-  const { names } = await startChain(t, t.testdir())
+  const { names } = await startChain(t, await temporaryDirectory(t))
   t.same(names, ['cache', 'mock'])
 })
 
 t.test('a file in the directory is served from the cache, byte for byte', async t => {
-  const directory = t.testdir()
+  const directory = await temporaryDirectory(t)
   const bytes = randomBytes(1_500_000)
   await writeFile(join(directory, `${infohash}.mp4`), bytes)
   const { open } = await startChain(t, directory)
@@ -73,26 +74,26 @@ t.test('a file in the directory is served from the cache, byte for byte', async 
 })
 
 t.test('every test hash is answered with the mock, which is file 0 and no other', async t => {
-  const { open } = await startChain(t, t.testdir())
+  const { open } = await startChain(t, await temporaryDirectory(t))
   for (const hash of mockHashes) t.match(await open(hash), { source: 'mock', lengthBytes: 2_097_152 })
   t.match(await open(mockHash, 0), { source: 'mock' })
   t.match(await refusalsOf(open(mockHash, 1)), [{ source: 'mock', code: 'FILE_INDEX' }])
 })
 
 t.test('a cached file for a test hash wins over the mock', async t => {
-  const directory = t.testdir()
+  const directory = await temporaryDirectory(t)
   await writeFile(join(directory, `${mockHash}.mp4`), randomBytes(1_000_000))
   const { open } = await startChain(t, directory)
   t.match(await open(mockHash), { source: 'cache', lengthBytes: 1_000_000 })
 })
 
 t.test('what neither has is refused by neither', async t => {
-  const { open } = await startChain(t, t.testdir())
+  const { open } = await startChain(t, await temporaryDirectory(t))
   t.same(await refusalsOf(open(infohash)), [])
 })
 
 t.test('ENABLE_MOCK=false: a test hash is one like any other', async t => {
-  const { open, names } = await startChain(t, t.testdir(), { ENABLE_MOCK: 'false' })
+  const { open, names } = await startChain(t, await temporaryDirectory(t), { ENABLE_MOCK: 'false' })
   t.same(names, ['cache'])
   t.same(await refusalsOf(open(mockHash)), [])
 })

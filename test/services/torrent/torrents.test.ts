@@ -5,7 +5,7 @@ import { StoredFiles } from '../../../services/cache/stored-files.ts'
 import { silent } from '../../../services/log.ts'
 import { unlimitedRoom } from '../../../services/pieces/room.ts'
 import { Torrents } from '../../../services/torrent/torrents.ts'
-import { makeTorrent, testBytes, until } from '../../testnet.ts'
+import { makeTorrent, temporaryDirectory, testBytes, until } from '../../testnet.ts'
 import type { Room } from '../../../services/pieces/room.ts'
 import type { TorrentsOptions } from '../../../services/torrent/torrents.ts'
 import type { Test } from 'tap'
@@ -13,7 +13,7 @@ import type { Test } from 'tap'
 const never = new AbortController().signal
 
 async function open (t: Test, options: Partial<TorrentsOptions> = {}): Promise<{ torrents: Torrents, stored: StoredFiles, directory: string }> {
-  const directory = options.directory ?? t.testdir()
+  const directory = options.directory ?? await temporaryDirectory(t)
   const stored = await StoredFiles.open({ directory, log: silent })
   const torrents = new Torrents({ directory, stored, lingerMs: 50, maxTorrents: 2, log: silent, ...options })
   t.teardown(async () => { await torrents.close() })
