@@ -10,6 +10,7 @@ import storedFiles from './plugins/stored-files.ts'
 import swarm from './plugins/swarm.ts'
 import torrentList from './plugins/torrent-list.ts'
 import torrents from './plugins/torrents.ts'
+import verification from './plugins/verification.ts'
 import cacheSource from './plugins/sources/cache.ts'
 import httpFallbackSource from './plugins/sources/http-fallback.ts'
 import keptSource from './plugins/sources/kept.ts'
@@ -54,6 +55,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(budget)
   await app.register(torrents)
   await app.register(cache)
+  await app.register(verification)
   await app.register(swarm)
   await app.register(sourceChain)
 

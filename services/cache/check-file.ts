@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { open, readFile } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
 
 import { CodedError } from '../errors.ts'
 import { Geometry } from '../pieces/geometry.ts'
@@ -17,6 +18,8 @@ export interface CheckOptions {
   readonly signal: AbortSignal
   /** Where other files of the torrent are, by index: the pieces that they share with this one can be checked then. */
   readonly others?: ReadonlyMap<number, string>
+  /** Whole pieces that the server kept because they reach into files that are not here, named by their number. */
+  readonly edgeDirectory?: string
   /** Only these pieces. Default: all that hold bytes of the file. */
   readonly pieces?: readonly number[]
   /** Ends at the first piece that is wrong. */
@@ -29,7 +32,7 @@ export interface CheckOptions {
 export interface FileCheck {
   readonly identity: FileIdentity
   readonly good: readonly PieceIndex[]
-  /** Wrong, and all their bytes are of this file (or padding). */
+  /** Wrong, and it is this file that is: all their bytes are its own (or padding), or a right copy of the piece was at hand. */
   readonly bad: readonly PieceIndex[]
   /** Wrong together with the neighbours' bytes: whose fault it is nobody can tell. */
   readonly doubtful: readonly PieceIndex[]
@@ -65,11 +68,12 @@ export async function checkFile (path: string, metadata: Metadata, fileIndex: nu
     for (const piece of options.pieces?.map((index) => geometry.piece(index)) ?? piecesOfFile(geometry, fileIndex)) {
       const neighbours = geometry.spansOf(piece).filter((span) => span.fileIndex !== fileIndex && metadata.files[span.fileIndex]?.isPadding !== true)
       const isComplete = (await Promise.all(neighbours.map(async (span) => await openOther(span.fileIndex)))).every((isOpen) => isOpen)
-      const isRight = isComplete ? await hashPiece(piece) : null
+      const isRight = isComplete ? await hashPiece(piece) : await compareWithEdge(piece)
+      const hasProof = neighbours.length === 0 || !isComplete
       if (isRight === null) unchecked.push(piece)
       else if (isRight) good.push(piece)
-      else if (neighbours.length > 0) doubtful.push(piece)
-      else bad.push(piece)
+      else if (hasProof) bad.push(piece)
+      else doubtful.push(piece)
       if (stopAtFirst && bad.length > 0) break
     }
     if (!isSameFile(identity, identityOf(await own.stat({ bigint: true })))) throw new CodedError('FILE_CHANGED', 'it was written to while it was checked')
@@ -84,6 +88,24 @@ export async function checkFile (path: string, metadata: Metadata, fileIndex: nu
       handles.set(index, handle)
       const stats = await handle.stat()
       return stats.isFile() && stats.size === metadata.files[index]?.lengthBytes
+    }
+
+    /** null: there is no edge file of this piece that is right itself. */
+    async function compareWithEdge (piece: PieceIndex): Promise<boolean | null> {
+      if (options.edgeDirectory === undefined) return null
+      const whole = await readFile(join(options.edgeDirectory, String(piece))).catch(() => null)
+      if (whole === null || !createHash('sha1').update(whole).digest().equals(metadata.hashOf(piece))) return null
+      for (const { fileOffset, pieceOffset, length } of geometry.spansOf(piece).filter((span) => span.fileIndex === fileIndex)) {
+        const part = Buffer.allocUnsafe(length)
+        for (let done = 0; done < length;) {
+          const { bytesRead } = await own.read(part, done, length - done, fileOffset + done)
+          if (bytesRead === 0) throw new CodedError('FILE_CHANGED', 'it was cut off while it was checked')
+          done += bytesRead
+          await onBytes(bytesRead)
+        }
+        if (!part.equals(whole.subarray(pieceOffset, pieceOffset + length))) return false
+      }
+      return true
     }
 
     /** null: the bytes of a neighbour ended early. */
