@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { bytesFrom, jsonFrom } from '../helper.ts'
 import { startServer } from '../server-process.ts'
 import { createTorrent, parseTorrent } from '../services/torrent/oracles.ts'
-import { testBytes } from '../testnet.ts'
+import { temporaryDirectory, testBytes } from '../testnet.ts'
 import { runScript } from './run-script.ts'
 import type { ScriptRun } from './run-script.ts'
 
@@ -20,8 +20,8 @@ interface Place {
   put (path: string, bytes: Buffer): Promise<string>
 }
 
-function place (t: Test, env: Record<string, string> = {}): Place {
-  const cwd = t.testdir()
+async function place (t: Test, env: Record<string, string> = {}): Promise<Place> {
+  const cwd = await temporaryDirectory(t)
   const cache = join(cwd, 'cache')
   return {
     cwd,
@@ -38,7 +38,7 @@ function place (t: Test, env: Record<string, string> = {}): Place {
 const visible = async (folder: string): Promise<string[]> => (await readdir(folder).catch(() => [])).filter((name) => !name.startsWith('.')).sort()
 
 t.test('a film: its infohash, address and magnet are printed, and it is in the cache as a hard link', async t => {
-  const { cache, run, put } = place(t, { PORT: '7777' })
+  const { cache, run, put } = await place(t, { PORT: '7777' })
   const bytes = testBytes(1_500_000, 'film')
   const path = await put('A film.mkv', bytes)
   const { infoHash } = await parseTorrent(await createTorrent([['A film.mkv', bytes]], { name: 'A film.mkv' }))
@@ -63,7 +63,7 @@ ${infoHash}  ${path}
 })
 
 t.test('--copy copies; the copy is as old as the original, and no unfinished one stays', async t => {
-  const { cache, run, put } = place(t)
+  const { cache, run, put } = await place(t)
   const bytes = testBytes(1_500_000, 'film')
   const path = await put('film.mp4', bytes)
   const { stdout } = await run('film.mp4', '--copy')
@@ -78,7 +78,7 @@ t.test('--copy copies; the copy is as old as the original, and no unfinished one
 })
 
 t.test('a link to a file elsewhere: the file itself, under the name of the link', async t => {
-  const { cache, cwd, run, put } = place(t)
+  const { cache, cwd, run, put } = await place(t)
   await symlink(await put('elsewhere/0001.bin', testBytes(MB, 'film')), join(cwd, 'film.mp4'))
   t.equal((await run('film.mp4')).code, 0)
   const [name = ''] = await visible(cache)
@@ -87,7 +87,7 @@ t.test('a link to a file elsewhere: the file itself, under the name of the link'
 })
 
 t.test('a folder: each video in it, and below it, is a torrent of its own', async t => {
-  const { cache, run, put } = place(t)
+  const { cache, run, put } = await place(t)
   await put('films/one.mp4', testBytes(MB, 'one'))
   await put('films/season/two.mkv', testBytes(MB, 'two'))
   await put('films/season/two.srt', testBytes(10, 'subtitles'))
@@ -130,7 +130,7 @@ const refusals: Array<[what: string, make: (at: Place) => Promise<string[]>, rea
 ]
 for (const [what, make, reason] of refusals) {
   t.test(`refused, and nothing is changed: ${what}`, async t => {
-    const at = place(t)
+    const at = await place(t)
     const args = await make(at)
     const before = await visible(at.cache)
     const { code, stdout, stderr } = await at.run(...args)
@@ -143,13 +143,13 @@ for (const [what, make, reason] of refusals) {
 }
 
 t.test('refused: a file without the right to read it', { skip: process.getuid?.() === 0 && 'the superuser may read everything' }, async t => {
-  const { run, put } = place(t)
+  const { run, put } = await place(t)
   await chmod(await put('film.mp4', testBytes(MB, 'a')), 0)
   t.match((await run('film.mp4')).stderr, /cannot be read/)
 })
 
 t.test('one that is refused does not stop the others, and the exit code says so', async t => {
-  const { cache, run, put } = place(t)
+  const { cache, run, put } = await place(t)
   await put('film.mp4', testBytes(MB, 'a'))
   const { code, stdout } = await run('nosuch.mp4', 'film.mp4')
   t.equal(code, 1)
@@ -159,14 +159,14 @@ t.test('one that is refused does not stop the others, and the exit code says so'
 
 t.test('wrong use: exit code 2 and how it is used', async t => {
   for (const args of [[], ['--infohash', 'xyz', 'a.mp4'], ['--infohash', infohash], ['--nosuch']]) {
-    const { code, stderr } = await place(t).run(...args)
+    const { code, stderr } = await (await place(t)).run(...args)
     t.equal(code, 2)
     t.match(stderr, 'Usage: npm run import -- FILE...')
   }
 })
 
 t.test('CACHE_READ_ONLY=true: it says so, and writes nothing', async t => {
-  const { cache, run, put } = place(t, { CACHE_READ_ONLY: 'true' })
+  const { cache, run, put } = await place(t, { CACHE_READ_ONLY: 'true' })
   await put('film.mp4', testBytes(MB, 'a'))
   const { code, stderr } = await run('film.mp4')
   t.equal(code, 1)
@@ -175,7 +175,7 @@ t.test('CACHE_READ_ONLY=true: it says so, and writes nothing', async t => {
 })
 
 t.test('--infohash: of a torrent that nobody knows, it is placed and not verified', async t => {
-  const { cache, run, put } = place(t)
+  const { cache, run, put } = await place(t)
   await put('film.mp4', testBytes(MB, 'a'))
   const { code, stdout } = await run('film.mp4', '--infohash', infohash.toUpperCase())
   t.equal(code, 0)
@@ -185,7 +185,7 @@ t.test('--infohash: of a torrent that nobody knows, it is placed and not verifie
 })
 
 t.test('--torrent: files find their place in it by length, name and bytes; common pieces are checked when all are given', async t => {
-  const { cache, run, put } = place(t)
+  const { cache, run, put } = await place(t)
   const files: Array<[string, Buffer]> = [['one.mp4', testBytes(MB, '1')], ['two.mp4', testBytes(MB, '2')], ['three.mkv', testBytes(MB + 77, '3')]]
   const torrent = await createTorrent(files.map(([name, bytes]) => [`Season/${name}`, bytes]), { name: 'Season' })
   const hash = (await parseTorrent(torrent)).infoHash
@@ -210,7 +210,7 @@ t.test('--torrent: files find their place in it by length, name and bytes; commo
 })
 
 t.test('--adopt: what is named by an infohash comes over, by file or folder, at any depth', async t => {
-  const { cache, run, put } = place(t)
+  const { cache, run, put } = await place(t)
   const folderHash = 'a'.repeat(40)
   await put(`temp/${infohash.toUpperCase()}.mp4`, testBytes(MB, '1'))
   await put(`temp/${folderHash}/A Film (2001)/film.mkv`, testBytes(MB, '2'))
@@ -226,7 +226,7 @@ t.test('--adopt: what is named by an infohash comes over, by file or folder, at 
 })
 
 t.test('a file that is full of holes and was never downloaded is refused where the torrent is known', async t => {
-  const { run, put, cwd } = place(t)
+  const { run, put, cwd } = await place(t)
   const torrent = await createTorrent([['film.mp4', testBytes(MB, 'film')]], { name: 'film.mp4' })
   const { infoHash } = await parseTorrent(torrent)
   await put(`cache/.self-streme/torrents/${infoHash}.torrent`, torrent)
@@ -236,7 +236,7 @@ t.test('a file that is full of holes and was never downloaded is refused where t
 })
 
 t.test('while the server runs: the stream works at once, verified, with the ETag of the torrent', async t => {
-  const { cwd, run, put } = place(t)
+  const { cwd, run, put } = await place(t)
   const server = await startServer(t, { ENABLE_P2P: 'false' }, cwd)
   const bytes = testBytes(3_000_000, 'film')
   const { infoHash } = await parseTorrent(await createTorrent([['film.mp4', bytes]], { name: 'film.mp4' }))
@@ -257,7 +257,7 @@ t.test('while the server runs: the stream works at once, verified, with the ETag
 })
 
 t.test('a file that is written to after its import is not verified any more', async t => {
-  const { cwd, cache, run, put } = place(t)
+  const { cwd, cache, run, put } = await place(t)
   const server = await startServer(t, { ENABLE_P2P: 'false' }, cwd)
   const path = await put('film.mp4', testBytes(MB, 'film'))
   await run('film.mp4')
@@ -270,7 +270,7 @@ t.test('a file that is written to after its import is not verified any more', as
 })
 
 t.test('a second name for the same file in the cache is no other file', async t => {
-  const { cache, run, put } = place(t)
+  const { cache, run, put } = await place(t)
   const path = await put('film.mp4', testBytes(MB, 'film'))
   await mkdir(cache)
   await link(path, join(cache, `${infohash}-film.mp4`))

@@ -8,7 +8,7 @@ import { listPieces } from '../../services/cache/verify.ts'
 import { silent } from '../../services/log.ts'
 import { bytesFrom, startApp } from '../helper.ts'
 import { startMirror } from '../mirror.ts'
-import { makeTorrent, testBytes, until } from '../testnet.ts'
+import { makeTorrent, temporaryDirectory, testBytes, until } from '../testnet.ts'
 import type { TestTorrent } from '../testnet.ts'
 import { runScript } from './run-script.ts'
 import type { ScriptRun } from './run-script.ts'
@@ -24,8 +24,8 @@ interface Place {
   know (torrent: TestTorrent): Promise<void>
 }
 
-function place (t: Test, env: Record<string, string> = {}): Place {
-  const cwd = t.testdir()
+async function place (t: Test, env: Record<string, string> = {}): Promise<Place> {
+  const cwd = await temporaryDirectory(t)
   const directory = join(cwd, 'cache')
   const know = async ({ infohash, torrent }: TestTorrent): Promise<void> => {
     await mkdir(join(directory, '.self-streme', 'torrents'), { recursive: true })
@@ -62,7 +62,7 @@ async function damage (path: string, ...offsets: number[]): Promise<void> {
 }
 
 t.test('a cache in order: every file is named, exit code 0', async t => {
-  const { directory, run, store, know } = place(t)
+  const { directory, run, store, know } = await place(t)
   const [stored, placed, nameless] = [
     await makeTorrent({ 'stored.mp4': testBytes(MB, '1') }, { pieceLength }),
     await makeTorrent({ 'placed.mp4': testBytes(MB, '2') }, { pieceLength }),
@@ -82,13 +82,13 @@ t.test('a cache in order: every file is named, exit code 0', async t => {
 })
 
 t.test('an empty cache, and one that is not there', async t => {
-  const { run, directory } = place(t)
+  const { run, directory } = await place(t)
   t.match(await run(), { code: 0, stdout: '0 good, 0 corrupt, 0 of no torrent file, 0 not checked\n' })
   t.same(await readdir(directory).catch(() => null), null, 'looking makes nothing')
 })
 
 t.test('corrupt: the file and its pieces are named, exit code 1, and nothing is changed', async t => {
-  const { directory, run, store } = place(t)
+  const { directory, run, store } = await place(t)
   const torrent = await makeTorrent({ 'film.mp4': testBytes(MB, 'film') }, { pieceLength })
   const path = await store(torrent)
   await damage(path, 0, 3 * pieceLength, 4 * pieceLength, MB - 1)
@@ -101,7 +101,7 @@ t.test('corrupt: the file and its pieces are named, exit code 1, and nothing is 
 })
 
 t.test('a placed file that is corrupt is reported and left alone, with --fix, too', async t => {
-  const { directory, run, know } = place(t)
+  const { directory, run, know } = await place(t)
   const torrent = await makeTorrent({ 'film.mp4': testBytes(MB, 'film') }, { pieceLength })
   await know(torrent)
   const path = join(directory, `${torrent.infohash}-film.mp4`)
@@ -116,7 +116,7 @@ t.test('a placed file that is corrupt is reported and left alone, with --fix, to
 })
 
 t.test('--fix while no server runs: the next one fetches the wrong pieces, and only those', async t => {
-  const { directory, run, store } = place(t)
+  const { directory, run, store } = await place(t)
   const film = testBytes(3 * MB, 'film')
   const torrent = await makeTorrent({ 'film.mp4': film }, { pieceLength })
   const path = await store(torrent)
@@ -128,24 +128,23 @@ t.test('--fix while no server runs: the next one fetches the wrong pieces, and o
   t.same((await readdir(directory)).filter((name) => !name.startsWith('.')), [], 'no reader gets the wrong bytes')
 
   const mirror = await startMirror(t, torrent)
-  const { app, url } = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory, HTTP_MIRROR_URLS: mirror.mirrorUrl })
+  const { url } = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory, HTTP_MIRROR_URLS: mirror.mirrorUrl })
   t.ok(film.equals(await bytesFrom(`${url}/stream/proxy/${torrent.infohash}`)))
   const fetched = mirror.requests.map((request) => /bytes=(\d+)-(\d+)$/.exec(request)?.slice(1).map(Number) ?? [0, Infinity])
   const bytes = fetched.reduce((sum, [start = 0, end = 0]) => sum + end - start + 1, 0)
   t.ok(bytes <= 4 * pieceLength, `${bytes} bytes were fetched for two pieces of ${pieceLength}`)
   await until('it is in the cache again', async () => (await readdir(directory)).includes(`${torrent.infohash}-film.mp4`))
-  await app.close()
   t.equal((await run()).code, 0)
 })
 
 t.test('--fix while the server runs: the server does it, and the next stream is right', async t => {
-  const { directory, run, store } = place(t)
+  const { directory, run, store } = await place(t)
   const film = testBytes(3 * MB, 'film')
   const torrent = await makeTorrent({ 'film.mp4': film }, { pieceLength })
   const path = await store(torrent)
   await damage(path, 5 * pieceLength)
   const mirror = await startMirror(t, torrent)
-  const { app, url } = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory, HTTP_MIRROR_URLS: mirror.mirrorUrl })
+  const { url } = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory, HTTP_MIRROR_URLS: mirror.mirrorUrl })
   const address = `${url}/stream/proxy/${torrent.infohash}`
   t.notOk(film.equals(await bytesFrom(address)), 'nobody has looked at the bytes yet')
   const { code, stdout } = await run('--fix', torrent.infohash)
@@ -153,28 +152,26 @@ t.test('--fix while the server runs: the server does it, and the next stream is 
   t.match(stdout, 'fixed: wrong pieces are fetched again')
   t.ok(film.equals(await bytesFrom(address)))
   t.same(await readdir(join(directory, '.self-streme', 'repairs')), [])
-  await app.close()
 })
 
 t.test('--fix while the corrupt file is being streamed: the rest of the stream is right', async t => {
-  const { directory, run, store } = place(t)
+  const { directory, run, store } = await place(t)
   const film = testBytes(40 * MB, 'film')
   const torrent = await makeTorrent({ 'film.mp4': film }, { pieceLength: 262_144 })
   const path = await store(torrent)
   await damage(path, film.length - 1)
   const mirror = await startMirror(t, torrent)
-  const { app, url } = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory, HTTP_MIRROR_URLS: mirror.mirrorUrl })
+  const { url } = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory, HTTP_MIRROR_URLS: mirror.mirrorUrl })
   const response = await fetch(`${url}/stream/proxy/${torrent.infohash}`)
   const reader = response.body?.getReader()
   const chunks = [(await reader?.read())?.value ?? new Uint8Array()]
   t.equal((await run('--fix')).code, 0)
   for (let next = await reader?.read(); next?.done === false; next = await reader?.read()) chunks.push(next.value)
   t.ok(film.equals(Buffer.concat(chunks)))
-  await app.close()
 })
 
 t.test('a torrent of several files: common pieces are checked with the file beside it, or with the piece that was kept', async t => {
-  const { directory, run, store } = place(t)
+  const { directory, run, store } = await place(t)
   const torrent = await makeTorrent({ 'one.mp4': testBytes(MB, '1'), 'two.mp4': testBytes(MB + 7, '2'), 'three.mp4': testBytes(MB + 9, '3') }, { pieceLength, name: 'Season' })
   await store(torrent, 0)
   const two = await store(torrent, 1)
@@ -192,16 +189,15 @@ t.test('a torrent of several files: common pieces are checked with the file besi
   t.equal(code, 0)
 
   const mirror = await startMirror(t, torrent)
-  const { app, url } = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory, HTTP_MIRROR_URLS: mirror.mirrorUrl })
+  const { url } = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory, HTTP_MIRROR_URLS: mirror.mirrorUrl })
   for (const [index, { bytes }] of torrent.files.entries()) {
     if (index < 2) t.ok(bytes.equals(await bytesFrom(`${url}/stream/proxy/${torrent.infohash}?fileIndex=${index}`)), `file ${index}`)
   }
-  await app.close()
 })
 
 t.test('wrong use, and what a read-only directory forbids', async t => {
-  t.match(await place(t).run('film.mp4'), { code: 2, stderr: /film\.mp4 is not an infohash.*Usage/s })
-  t.match(await place(t, { CACHE_READ_ONLY: 'true' }).run('--fix'), { code: 1, stderr: /CACHE_READ_ONLY=true/ })
+  t.match(await (await place(t)).run('film.mp4'), { code: 2, stderr: /film\.mp4 is not an infohash.*Usage/s })
+  t.match(await (await place(t, { CACHE_READ_ONLY: 'true' })).run('--fix'), { code: 1, stderr: /CACHE_READ_ONLY=true/ })
 })
 
 t.test('pieces are listed for people', async t => {
