@@ -1,4 +1,4 @@
-import { resolve } from 'node:path'
+import { isAbsolute, relative, resolve, sep } from 'node:path'
 import { readConfig } from '../services/config.ts'
 import type { Config } from '../services/config.ts'
 import type { Log } from '../services/log.ts'
@@ -28,9 +28,18 @@ export async function command (usage: string, work: (signal: AbortSignal) => Pro
   }
 }
 
-/** A path of the command line as the person meant it: npm runs scripts in the project's folder, wherever it was called. */
+/** Where the command was called: npm runs scripts in the project's folder, wherever that was. */
+const calledIn = process.env['INIT_CWD'] ?? process.cwd()
+
+/** A path of the command line as the person meant it. */
 export function pathOfArgument (path: string): string {
-  return resolve(process.env['INIT_CWD'] ?? process.cwd(), path)
+  return resolve(calledIn, path)
+}
+
+/** A path as it may be typed where the command was called: below that folder without it. */
+export function shownPath (path: string): string {
+  const shown = relative(calledIn, resolve(path))
+  return shown === '' || shown === '..' || shown.startsWith(`..${sep}`) || isAbsolute(shown) ? path : shown
 }
 
 /** The server's configuration: the environment, and `.env` in the project's folder. */

@@ -8,7 +8,7 @@ import { parseInfohash } from '../services/torrent/infohash.ts'
 import { formatMagnet } from '../services/torrent/magnet.ts'
 import { parseMetadata } from '../services/torrent/metadata.ts'
 import type { Metadata } from '../services/torrent/metadata.ts'
-import { Usage, command, configuration, pathOfArgument, stderrLog } from './command.ts'
+import { Usage, command, configuration, pathOfArgument, shownPath, stderrLog } from './command.ts'
 import { Progress } from './progress.ts'
 
 const usage = `\
@@ -95,17 +95,17 @@ async function torrentOption (path: string | undefined, infohash: string | null)
 
 function say (result: ImportResult, config: Config): void {
   if (result.kind === 'refused') {
-    process.stderr.write(`refused  ${result.path}: ${result.reason}\n`)
+    process.stderr.write(`refused  ${shownPath(result.path)}: ${result.reason}\n`)
     return
   }
   if (result.kind === 'skipped') {
     const why = result.count === 0 ? 'there is no video in it' : `${result.count} of its videos have no infohash in their name or folder: import them as files`
-    process.stderr.write(`left out ${result.path}: ${why}\n`)
+    process.stderr.write(`left out ${shownPath(result.path)}: ${why}\n`)
     return
   }
   process.stdout.write(`\
-${result.infohash}  ${result.path}
-  file    ${result.target} (${result.how}, ${notes[result.checked]})
+${result.infohash}  ${shownPath(result.path)}
+  file    ${shownPath(result.target)} (${result.how}, ${notes[result.checked]})
   stream  ${streamUrl(result, config)}
   magnet  ${formatMagnet({ infohash: result.infohash, name: result.name })}
 `)

@@ -9,7 +9,7 @@ import { verifyCache } from '../services/cache/verify.ts'
 import type { Verified } from '../services/cache/verify.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
 import type { Metadata } from '../services/torrent/metadata.ts'
-import { Usage, command, configuration, stderrLog } from './command.ts'
+import { Usage, command, configuration, shownPath, stderrLog } from './command.ts'
 import { Progress } from './progress.ts'
 
 const usage = `\
@@ -54,7 +54,7 @@ await command(usage, async (signal) => {
   for await (const result of results) {
     progress.clear()
     counts[result.outcome]++
-    process.stdout.write(`${labels[result.outcome]} ${result.file.path}: ${result.detail}\n`)
+    process.stdout.write(`${labels[result.outcome]} ${shownPath(result.file.path)}: ${result.detail}\n`)
     if (values.fix && (result.outcome === 'corrupt' || result.outcome === 'other') && await fix(result, directory, signal)) fixed++
   }
   const { good, corrupt, other, unknown } = counts

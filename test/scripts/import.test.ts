@@ -45,8 +45,8 @@ t.test('a film: its infohash, address and magnet are printed, and it is in the c
   const { code, stdout, stderr } = await run('A film.mkv')
   const target = join(cache, `${infoHash}-A film.mkv`)
   t.equal(stdout, `\
-${infoHash}  ${path}
-  file    ${target} (linked, verified)
+${infoHash}  A film.mkv
+  file    cache/${infoHash}-A film.mkv (linked, verified)
   stream  http://localhost:7777/stream/proxy/${infoHash}
   magnet  magnet:?xt=urn:btih:${infoHash}&dn=A%20film.mkv
 `)

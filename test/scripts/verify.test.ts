@@ -1,5 +1,5 @@
 import { mkdir, open, readFile, readdir, utimes, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 
@@ -74,9 +74,9 @@ t.test('a cache in order: every file is named, exit code 0', async t => {
   await writeFile(join(directory, `${nameless.infohash}.mp4`), testBytes(MB, '3'))
   const { code, stdout } = await run()
   t.equal(code, 0)
-  t.match(stdout, `good     ${path}: 31 pieces\n`)
-  t.match(stdout, `good     ${join(directory, placed.infohash)}.mp4: 31 pieces\n`)
-  t.match(stdout, `unknown  ${join(directory, nameless.infohash)}.mp4: the metadata of its torrent is not known here\n`)
+  t.match(stdout, `good     ${join('cache', basename(path))}: 31 pieces\n`)
+  t.match(stdout, `good     cache/${placed.infohash}.mp4: 31 pieces\n`)
+  t.match(stdout, `unknown  cache/${nameless.infohash}.mp4: the metadata of its torrent is not known here\n`)
   t.match(stdout, '2 good, 0 corrupt, 0 of no torrent file, 1 not checked\n')
   t.equal((await run(placed.infohash)).stdout.split('\n').length, 3, 'only the one that was asked for')
 })
@@ -95,7 +95,7 @@ t.test('corrupt: the file and its pieces are named, exit code 1, and nothing is 
   const before = await readdir(directory, { recursive: true })
   const { code, stdout } = await run()
   t.equal(code, 1)
-  t.match(stdout, `corrupt  ${path}: wrong: 0, 3-4, 30 of 31 pieces\n`)
+  t.match(stdout, `corrupt  ${join('cache', basename(path))}: wrong: 0, 3-4, 30 of 31 pieces\n`)
   t.match(stdout, '0 good, 1 corrupt, 0 of no torrent file, 0 not checked')
   t.same(await readdir(directory, { recursive: true }), before)
 })
@@ -175,14 +175,14 @@ t.test('a torrent of several files: common pieces are checked with the file besi
   const torrent = await makeTorrent({ 'one.mp4': testBytes(MB, '1'), 'two.mp4': testBytes(MB + 7, '2'), 'three.mp4': testBytes(MB + 9, '3') }, { pieceLength, name: 'Season' })
   await store(torrent, 0)
   const two = await store(torrent, 1)
-  t.match((await run()).stdout, `${two}: 31 pieces, 1 not checked: shared with files that are not here`)
+  t.match((await run()).stdout, `${basename(two)}: 31 pieces, 1 not checked: shared with files that are not here`)
 
   const whole = Buffer.concat(torrent.files.map(({ bytes }) => bytes))
   const shared = Math.floor((2 * MB + 7) / pieceLength)
   const edges = join(directory, '.self-streme', 'partial', torrent.infohash, 'edges')
   await mkdir(edges, { recursive: true })
   await writeFile(join(edges, String(shared)), whole.subarray(shared * pieceLength, (shared + 1) * pieceLength))
-  t.match((await run()).stdout, `good     ${two}: 32 pieces\n`)
+  t.match((await run()).stdout, `good     ${join('cache', basename(two))}: 32 pieces\n`)
   await damage(two, MB + 6)
   const { code, stdout } = await run('--fix')
   t.match(stdout, `wrong: ${shared} of 92 pieces`)
