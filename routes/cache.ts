@@ -53,7 +53,7 @@ const cache: FastifyPluginAsyncTypebox = async (fastify) => {
 
 export default cache
 
-function present ({ infohash, fileIndex, kind, name, path, countedBytes, lastStreamedAt, isPinned, isStreaming, isVerified }: CacheEntry) {
+function present ({ infohash, fileIndex, kind, name, path, countedBytes, lastStreamedAt, isPinned, isStreaming, isVerified, isMismatch }: CacheEntry) {
   return {
     infoHash: infohash,
     fileIndex,
@@ -64,7 +64,8 @@ function present ({ infohash, fileIndex, kind, name, path, countedBytes, lastStr
     lastStreamedAt: lastStreamedAt === null ? null : new Date(lastStreamedAt).toISOString(),
     isPinned,
     isStreaming,
-    isVerified
+    isVerified,
+    isMismatch
   }
 }
 

@@ -25,6 +25,8 @@ export interface CacheEntry {
   readonly isPinned: boolean
   readonly isStreaming: boolean
   readonly isVerified: boolean
+  /** A placed file whose bytes are not those of the torrent that it is named by. */
+  readonly isMismatch: boolean
 }
 
 export interface CacheListOptions {
@@ -38,7 +40,7 @@ export interface CacheListOptions {
 /** Everything in the cache, the least recently streamed first, as the ledger measured it last. */
 export async function listCache (ledger: DiskLedger, { directory, accounting, stored, lastUse, nameOf }: CacheListOptions): Promise<CacheEntry[]> {
   const entries: CacheEntry[] = []
-  const add = (infohash: string, fileIndex: number | null, rest: Pick<CacheEntry, 'kind' | 'name' | 'path' | 'countedBytes' | 'isVerified'>): void => {
+  const add = (infohash: string, fileIndex: number | null, rest: Pick<CacheEntry, 'kind' | 'name' | 'path' | 'countedBytes' | 'isVerified' | 'isMismatch'>): void => {
     const index = fileIndex ?? undefined
     entries.push({
       infohash,
@@ -50,18 +52,18 @@ export async function listCache (ledger: DiskLedger, { directory, accounting, st
     })
   }
   for (const { infohash, fileIndex, name, path } of stored.list()) {
-    add(infohash, fileIndex, { kind: 'stored', name, path, countedBytes: ledger.find(infohash)?.fileBytes(fileIndex) ?? 0, isVerified: true })
+    add(infohash, fileIndex, { kind: 'stored', name, path, countedBytes: ledger.find(infohash)?.fileBytes(fileIndex) ?? 0, isVerified: true, isMismatch: false })
   }
   const finished = ledger.storedIndexes()
   for (const [infohash, holding] of [...ledger.holdings()]) {
     const files = finished.get(infohash) ?? new Set()
     if (!holding.isPartial(files)) continue
-    add(infohash, null, { kind: 'partial', name: await nameOf(infohash), path: join(stateFolder, 'partial', infohash), countedBytes: holding.partialBytes(files), isVerified: true })
+    add(infohash, null, { kind: 'partial', name: await nameOf(infohash), path: join(stateFolder, 'partial', infohash), countedBytes: holding.partialBytes(files), isVerified: true, isMismatch: false })
   }
   const root = await realpath(directory).catch(() => directory)
-  for (const { infohash, fileIndex, name, path, isVerified } of await ledger.listPlaced()) {
+  for (const { infohash, fileIndex, name, path, isVerified, isMismatch = false } of await ledger.listPlaced()) {
     const { countedBytes } = await usageOf(path, accounting).catch(() => nothing)
-    add(infohash, fileIndex, { kind: 'placed', name, path: path.startsWith(root + sep) ? relative(root, path) : path, countedBytes, isVerified })
+    add(infohash, fileIndex, { kind: 'placed', name, path: path.startsWith(root + sep) ? relative(root, path) : path, countedBytes, isVerified, isMismatch })
   }
   return entries.sort((a, b) => (a.lastStreamedAt ?? 0) - (b.lastStreamedAt ?? 0))
 }

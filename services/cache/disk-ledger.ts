@@ -18,6 +18,8 @@ export interface PlacedEntry {
   readonly name: string
   readonly fileIndex: number | null
   readonly isVerified: boolean
+  /** Its bytes are not those of the torrent that it is named by. */
+  readonly isMismatch?: boolean
   readonly isStored: boolean
 }
 

@@ -11,7 +11,7 @@ import { StoredFiles } from '../../../services/cache/stored-files.ts'
 import type { Log } from '../../../services/log.ts'
 import { parseMetadata } from '../../../services/torrent/metadata.ts'
 import type { Metadata } from '../../../services/torrent/metadata.ts'
-import { startApp } from '../../helper.ts'
+import { jsonFrom, startApp } from '../../helper.ts'
 import { makeTorrent, testBytes } from '../../testnet.ts'
 import type { TestTorrent } from '../../testnet.ts'
 
@@ -226,4 +226,10 @@ t.test('in the server: the stream is verified, with the ETag that every source g
   t.equal(response.headers.get('x-stream-verified'), 'true')
   t.equal(response.headers.get('etag'), `"${torrent.infohash}-0"`)
   t.ok(film.equals(Buffer.from(await response.arrayBuffer())))
+
+  await writeFile(join(directory, `${torrent.infohash} (encode).mp4`), testBytes(MB + 1, 'encode'))
+  await app.placedVerifier?.look()
+  const { body } = await jsonFrom(`${url}/api/cache`)
+  const listed = body.data.entries.map(({ isVerified, isMismatch, fileIndex }: Record<string, unknown>) => [isVerified, isMismatch, fileIndex])
+  t.strictSame(listed.sort(), [[false, true, null], [true, false, 0]], 'the cache listing says which is which')
 })
