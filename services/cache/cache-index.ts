@@ -102,7 +102,11 @@ export class CacheIndex {
         ? choose(placed, infohash, metadata, wanted, fileIndex === null)
         : this.#guess(placed, infohash, fileIndex)
     }, signal)
-    return found === null ? null : fromPlaced(found.file, infohash, found.fileIndex, metadata?.createdAt ?? null)
+    if (found === null) return null
+    const cached = fromPlaced(found.file, infohash, found.fileIndex, metadata?.createdAt ?? null)
+    // Verified bytes have the torrent's name for them, whatever source serves them.
+    const file = cached.isVerified && found.fileIndex !== null ? metadata?.files[found.fileIndex] : undefined
+    return file === undefined ? cached : { ...cached, name: file.name }
   }
 
   /** The file of this index, if the server stored it; null when it did not, or the file is gone. Placed files are not looked for. */

@@ -250,6 +250,7 @@ t.test('while the server runs: the stream works at once, verified, with the ETag
     t.equal(response.headers.get('x-stream-source'), 'cache')
     t.equal(response.headers.get('x-stream-verified'), 'true')
     t.equal(response.headers.get('etag'), `"${infoHash}-0"`)
+    t.equal(response.headers.get('content-disposition'), 'inline; filename="film.mp4"')
     t.ok(bytes.equals(Buffer.from(await response.arrayBuffer())))
   }
   const { body } = await jsonFrom(`${server.url}/api/torrents/${infoHash}`)
