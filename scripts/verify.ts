@@ -1,4 +1,5 @@
 // Hashes what is in the cache: see services/cache/verify.ts and services/cache/repair.ts.
+import { stat } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { DirectoryInUse, lockDirectory } from '../services/cache/directory-lock.ts'
@@ -69,7 +70,7 @@ async function fix ({ file, check, metadata, fileIndex }: Verified, directory: s
   }
   const { inode, mtimeNs } = check.identity
   const repair: Repair = { infohash: file.infohash, fileIndex, inode: String(inode), mtimeNs: String(mtimeNs), goodPieces: check.good }
-  const outcome = await repairHere(repair, directory, metadata) ?? await repairByServer(repair, directory, signal)
+  const outcome = await repairHere(repair, directory, metadata) ?? await repairByServer(repair, directory, file.path, signal)
   process.stdout.write(`         ${outcome === 'fixed' ? 'fixed: wrong pieces are fetched again when the file is asked for' : outcome}\n`)
   return outcome === 'fixed'
 }
@@ -91,10 +92,13 @@ async function repairHere (repair: Repair, directory: string, metadata: Metadata
   }
 }
 
-async function repairByServer (repair: Repair, directory: string, signal: AbortSignal): Promise<string> {
+async function repairByServer (repair: Repair, directory: string, path: string, signal: AbortSignal): Promise<string> {
   const isDone = await requestRepair(directory, repair)
   for (let waitedMs = 0; waitedMs < serverLimitMs; waitedMs += 200) {
-    if (await isDone()) return 'fixed'
+    if (await isDone()) {
+      const left = await stat(path, { bigint: true }).catch(() => null)
+      return String(left?.mtimeNs) === repair.mtimeNs ? 'not fixed: the log of the server says why' : 'fixed'
+    }
     await sleep(200, undefined, { signal })
   }
   return 'left to the server: it does so when nobody streams the torrent any more'
