@@ -3,6 +3,8 @@ import { formatBytes } from '../services/format.ts'
 
 const widthCharacters = 24
 const redrawMs = 100
+/** Some terminals do not say how wide they are. */
+const fallbackColumns = 80
 
 /**
  * Says on stderr what is being done: a bar that is drawn over itself on a terminal, else a line for each file. stdout is
@@ -44,6 +46,6 @@ export class Progress {
     const filled = Math.round(share * widthCharacters)
     const bar = '█'.repeat(filled) + '░'.repeat(widthCharacters - filled)
     const line = `${bar} ${String(Math.floor(share * 100)).padStart(3)} %  ${formatBytes(this.#doneBytes)} of ${formatBytes(this.#totalBytes)}  ${this.#label}`
-    this.#output.write(`\r\x1b[K${line.slice(0, Math.max(20, this.#output.columns - 1))}`)
+    this.#output.write(`\r\x1b[K${line.slice(0, (this.#output.columns || fallbackColumns) - 1)}`)
   }
 }
