@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, open, rename, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
 
 /**
  * Replaces a file so that at any moment, a crash or power cut included, the name holds the old content or the new one,
@@ -8,7 +8,7 @@ import { dirname } from 'node:path'
  */
 export async function writeFileAtomically (path: string, content: string | Uint8Array): Promise<void> {
   const folder = dirname(path)
-  await mkdir(folder, { recursive: true })
+  await makeFolder(folder)
   // Two writers at a time must not write into each other's file.
   const temporary = `${path}.${randomUUID()}.tmp`
   try {
@@ -25,6 +25,13 @@ export async function writeFileAtomically (path: string, content: string | Uint8
     throw error
   }
   await syncFolder(folder)
+}
+
+/** Creates the folder with all above it, on the disk when it resolves: what is synced in it cannot get lost with its name. */
+export async function makeFolder (path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true })
+  if (first === undefined) return
+  for (let made = resolve(path); made.startsWith(resolve(first)); made = dirname(made)) await syncFolder(dirname(made))
 }
 
 /** Puts renames and new names in this folder on the disk. Does nothing where folders cannot be opened (Windows). */

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
-import { lstat, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { lstat, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { CodedError, asCoded } from '../errors.ts'
 import { silent } from '../log.ts'
 import type { Log } from '../log.ts'
 import type { Metadata, TorrentFile } from '../torrent/metadata.ts'
+import { makeFolder } from '../write-file.ts'
 import { Claims } from './claims.ts'
 import { noteCleanEnd } from './clean-end.ts'
 import type { Completion } from './completion.ts'
@@ -147,7 +148,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     const geometry = new Geometry(metadata)
     const edgeDirectory = join(directory, 'edges')
     try {
-      await mkdir(edgeDirectory, { recursive: true })
+      await makeFolder(edgeDirectory)
       const recovered = await recover(metadata, geometry, directory, promoted)
       const { files, completion, unchecked } = recovered
       const layout: Layout = { version: ++lastVersion, edgeDirectory, files: [...files].sort(([a], [b]) => a - b) }

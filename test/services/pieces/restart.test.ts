@@ -114,6 +114,21 @@ t.test('a piece that changed on the disk is dropped and fetched again, never ser
   await checkClaims(t, store, torrent, 'mended')
 })
 
+t.test('a piece that was dropped is not believed by the next store either', async t => {
+  const torrent = makeTorrent(100, [1000])
+  const directory = ownDirectory(t, { store: {} })
+  const at = join(directory, 'store')
+  await (await fill(t, torrent, at, [0])).close()
+  await rm(join(at, 'closed'))
+  await flip(join(at, '0.part'), 456)
+  const store = await openStore(t, torrent, at)
+  await allChecked(store)
+  await store.close()
+  const again = await openStore(t, torrent, at)
+  t.same(claimed(again), [0, 1, 2, 3, 5, 6, 7, 8, 9])
+  t.equal(again.counters().uncheckedPieces, 0, 'nor looked at again')
+})
+
 t.test('a piece that is fetched while it waits to be checked needs no check', async t => {
   const torrent = makeTorrent(100, [1000])
   const directory = ownDirectory(t, { store: {} })

@@ -116,20 +116,27 @@ export async function allChecked (store: PieceStore): Promise<void> {
   }
 }
 
-/** Fails for each claimed piece whose bytes are not the torrent's. */
+/** Fails where a claimed piece has other bytes than the torrent's. */
 export async function checkClaims (t: Test, store: PieceStore, torrent: MadeTorrent, what: string) {
+  const wrong = await findWrong(store, torrent)
+  if (wrong !== null) t.fail(`${what}: ${wrong}`)
+}
+
+/** The first claimed piece whose bytes are not the torrent's, in words; null when all are right. */
+export async function findWrong (store: PieceStore, torrent: MadeTorrent): Promise<string | null> {
   for (const index of claimed(store)) {
     const piece = store.geometry.piece(index)
     const bytes = await store.readPiece(piece, 0, store.geometry.lengthOf(piece))
-    if (!bytes.equals(torrent.pieceBytes(index))) t.fail(`${what}: piece ${index} is claimed and wrong`)
+    if (!bytes.equals(torrent.pieceBytes(index))) return `piece ${index} is claimed and wrong`
     for (const span of store.geometry.spansOf(piece)) {
       if (!store.layout.files.some(([fileIndex]) => fileIndex === span.fileIndex)) continue
       const part = await store.readFile(span.fileIndex, span.fileOffset, span.length)
       if (!part.equals(torrent.bytesOf(span.fileIndex).subarray(span.fileOffset, span.fileOffset + span.length))) {
-        t.fail(`${what}: piece ${index} is claimed and wrong in file ${span.fileIndex}`)
+        return `piece ${index} is claimed and wrong in file ${span.fileIndex}`
       }
     }
   }
+  return null
 }
 
 /** A torrent with all that is odd: empty files, padding, files that share a piece, pieces larger than files. */
