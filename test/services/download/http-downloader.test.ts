@@ -1,5 +1,7 @@
 import t from 'tap'
 import { once } from 'node:events'
+import { cp, open as openFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { HttpDownloader } from '../../../services/download/http-downloader.ts'
 import { templateMirrors, webSeedMirrors } from '../../../services/download/mirrors.ts'
 import { urgencies } from '../../../services/pieces/demand.ts'
@@ -68,6 +70,34 @@ function rangeOf (range: string | undefined): { start: number, end: number } {
   const [, start, end] = /^bytes=(\d+)-(\d+)$/.exec(range ?? '') ?? []
   return { start: Number(start), end: Number(end) }
 }
+
+t.test('after a crash only what is missing or wrong on the disk is fetched', async (t) => {
+  const { url, requests } = await serve(t, filmMirror)
+  const directory = t.testdir({ killed: {} })
+  const first = await PieceStore.open({ metadata: film.metadata, directory: join(directory, 'first') })
+  await first.want(0)
+  for (let i = 0; i < 20; i++) await first.write(first.geometry.piece(i), film.content.subarray(i * PIECE, (i + 1) * PIECE))
+  await cp(first.directory, join(directory, 'killed'), { recursive: true })
+  await first.close()
+  const part = await openFile(join(directory, 'killed', '0.part'), 'r+')
+  await part.write(Buffer.from('wrong'), 0, 5, 7 * PIECE)
+  await part.close()
+
+  const store = await PieceStore.open({ metadata: film.metadata, directory: join(directory, 'killed'), checkDelayMs: 200 })
+  const downloader = new HttpDownloader({ metadata: film.metadata, store, fetcher: openFetcher(t), log: silent, mirrors: templateMirrors([`${url.href}{name}`], film.metadata) })
+  t.teardown(async () => {
+    await downloader.close()
+    await store.close()
+  })
+  t.equal(store.verifiedCount, 0, 'nothing is believed')
+  wantAll({ downloader, store })
+  await whole(store)
+  await checkBytes(t, store, film)
+  const fetched = requests.map((request) => rangeOf(request.split(' ')[1])).sort((a, b) => a.start - b.start)
+  t.equal(fetched[0]?.start, 7 * PIECE, 'the piece that was wrong')
+  t.equal(fetched[0]?.end, 8 * PIECE - 1, 'and nothing of its neighbours')
+  t.ok(fetched.slice(1).every(({ start }) => start >= 20 * PIECE), 'and what was never there')
+})
 
 t.test('a single file from one honest mirror, byte for byte', async (t) => {
   const { url, requests, sockets } = await serve(t, filmMirror)

@@ -3,8 +3,8 @@ import { amount, seedOf, tellFigure } from '../../soak.ts'
 import { losePower } from './power-loss.ts'
 import { ownDirectory } from './torrent.ts'
 
-const lives = amount('SOAK_POWER_LIVES', 16)
-const isSoak = lives > 16
+const lives = amount('SOAK_POWER_LIVES', 12)
+const isSoak = lives > 12
 
 t.test('a disk that fails at any moment, with what was not synced lost at random, opens to what was promised', { timeout: 60_000 + lives * 60_000 }, async t => {
   const counts = await losePower({ directory: ownDirectory(t), seed: seedOf(t), lives, failures: isSoak ? 'all' : 25 })

@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
-import { cp, mkdir, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import type { Test } from 'tap'
 import { urgencies } from '../../../services/pieces/demand.ts'
+import { PieceStore } from '../../../services/pieces/piece-store.ts'
 import type { HostTuning } from '../../../services/swarm/host-process.ts'
 import type { HostReply } from '../../../services/swarm/messages.ts'
 import type { Swarm, SwarmTorrent } from '../../../services/swarm/swarm.ts'
@@ -223,6 +224,37 @@ t.test('a reader that moves often in one turn is told once, and the last word co
   want.release()
   await until('it is told that nothing is wanted', () => of('demand').length > 1)
   t.same(of('demand').map(({ ranges }) => ranges), [[[4, 4, urgencies.waiting]], []])
+})
+
+t.test('what the store has to check first is not asked for, until it turns out to be wrong', async (t) => {
+  const { swarm, of } = await readySwarm(t)
+  const directory = await temporaryDirectory(t)
+  const before = await PieceStore.open({ metadata: film.metadata, directory: join(directory, 'before') })
+  await before.want(0)
+  for (const index of [1, 2]) {
+    const piece = before.geometry.piece(index)
+    await before.write(piece, testBytes(100_000, 'film').subarray(before.geometry.offsetOf(piece), before.geometry.offsetOf(piece) + before.geometry.lengthOf(piece)))
+  }
+  await cp(before.directory, join(directory, 'killed'), { recursive: true })
+  await before.close()
+  const part = await readFile(join(directory, 'killed', '0.part'))
+  part[2 * film.metadata.pieceLength] = (part[2 * film.metadata.pieceLength] ?? 0) ^ 1
+  await writeFile(join(directory, 'killed', '0.part'), part)
+
+  const store = await PieceStore.open({ metadata: film.metadata, directory: join(directory, 'killed'), checkDelayMs: 3_600_000 })
+  t.teardown(async () => { await store.close() })
+  const torrent = swarm.join(film.infohash, { ...nothing, torrent: film.torrent, store })
+  torrent.demand.open().set([{ first: store.geometry.piece(0), last: store.geometry.piece(3), urgency: urgencies.readAhead }])
+  await until('it is told', () => of('demand').length > 0)
+  t.same(of('demand')[0]?.['ranges'], [[0, 0, urgencies.readAhead], [3, 3, urgencies.readAhead]])
+  await store.waitFor(store.geometry.piece(1), AbortSignal.timeout(10_000))
+  await until('peers are told of the one that is right', () => of('filled').length === 1)
+  t.same(of('filled')[0]?.['pieces'], [1])
+  const stop = new AbortController()
+  store.once('dropped', () => { stop.abort() })
+  await store.waitFor(store.geometry.piece(2), stop.signal).catch(() => {})
+  await until('it is told', () => of('demand').length > 1)
+  t.same(of('demand')[1]?.['ranges'], [[0, 3, urgencies.readAhead]], 'the other one is wrong: now it is asked for')
 })
 
 t.test('metadata, trouble with the disk, and failure are told', async (t) => {
