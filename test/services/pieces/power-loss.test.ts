@@ -14,6 +14,7 @@ t.test('a disk that fails at any moment, with what was not synced lost at random
   t.equal(counts.lives, lives)
   t.ok(counts.believed > 0, `${counts.believed} of ${counts.pieces} pieces were believed without a hash`)
   tellFigure(t, 'power loss: pieces to be fetched again', `${counts.again} of ${counts.promised}`)
+  // It should be none. Now and then it is one, for a reason not yet found: hold it to that, and mend it.
   t.ok(counts.again <= counts.failures / 50, `${counts.again} pieces would be fetched again, after ${counts.failures} failures`)
   t.ok(counts.promised > 0, `${counts.promised} pieces were promised`)
 })
