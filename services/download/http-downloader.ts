@@ -3,9 +3,10 @@ import { EventEmitter } from 'node:events'
 import { asCoded, CodedError } from '../errors.ts'
 import { formatBytes, withoutSecrets } from '../format.ts'
 import { Demand, urgencies } from '../pieces/demand.ts'
+import { MirrorFault } from './mirror.ts'
 import { MirrorRecord } from './mirror-record.ts'
 import { PieceMemory } from './piece-memory.ts'
-import { MirrorFault, streamRun } from './piece-run.ts'
+import { streamRun } from './piece-run.ts'
 import { RightOfWay } from './right-of-way.ts'
 import { RunPlan } from './run-plan.ts'
 import { Speed } from './speed.ts'
@@ -15,7 +16,7 @@ import type { PieceIndex } from '../pieces/geometry.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
 import type { Metadata } from '../torrent/metadata.ts'
 import type { Fetcher } from './fetcher.ts'
-import type { Mirror } from './mirrors.ts'
+import type { Mirror } from './mirror.ts'
 import type { Run } from './piece-run.ts'
 
 export interface HttpDownloaderOptions {
@@ -200,7 +201,6 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   }
 
   #start (run: Run): void {
-    this.#announce(run)
     if (run.urgency === urgencies.waiting) this.#clearTheWay(run)
     this.#runs.add(run)
     run.record.activeRuns++
@@ -233,7 +233,8 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
       this.#rightOfWay.progressed(run)
       this.#count(bytes)
     }
-    for await (const chunk of streamRun(run, { store: this.#store, fetcher, headersTimeoutMs, idleTimeoutMs, onReceived })) {
+    const onAsked = (url: URL): void => { this.#announce(run, url) }
+    for await (const chunk of streamRun(run, { store: this.#store, fetcher, headersTimeoutMs, idleTimeoutMs, onAsked, onReceived })) {
       filled += chunk.copy(bytes, filled)
       if (filled < bytes.length) continue
       await this.#deliver(run, bytes, performance.now() - startedAt)
@@ -329,15 +330,12 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     if (times.length > 0) this.#retry = setTimeout(this.#schedule, Math.ceil(Math.min(...times) - now))
   }
 
-  #announce (run: Run): void {
+  #announce (run: Run, url: URL): void {
     if (this.#announced.has(run.record)) return
     const isFirst = this.#announced.size === 0
     this.#announced.add(run.record)
-    const { mirror } = run.record
-    const [file] = this.#store.geometry.spansOf(run.current).map(({ fileIndex }) => this.#options.metadata.files[fileIndex]).filter((file) => file?.isPadding === false)
-    const url = file === undefined ? null : mirror.urlFor(file)
-    this.#say(`Downloading from ${mirror.name}...`)
-    if (url !== null) this.#say(`URL: ${withoutSecrets(url)}`)
+    this.#say(`Downloading from ${run.record.mirror.name}...`)
+    this.#say(`URL: ${withoutSecrets(url)}`)
     if (isFirst) this.#say(`Size: ${formatBytes(this.progress.totalBytes || this.#options.metadata.lengthBytes)}`)
   }
 

@@ -1,6 +1,6 @@
 import { maxSkipBytes } from './range-reply.ts'
 import type { TorrentFile } from '../torrent/metadata.ts'
-import type { Mirror } from './mirrors.ts'
+import type { Mirror } from './mirror.ts'
 
 /** A mirror that failed so often without delivering a piece is not counted on, though it is tried again. */
 const HOPELESS_FAILURES = 3
@@ -49,7 +49,7 @@ export class MirrorRecord {
 
   /** Can a request begin at this byte of the file? */
   canStart (file: TorrentFile, fileOffset: number): boolean {
-    return !this.isOut && !this.#missingFiles.has(file.index) && !(this.#ignoresRange && fileOffset > maxSkipBytes) && this.mirror.urlFor(file) !== null
+    return !this.isOut && !this.#missingFiles.has(file.index) && !(this.#ignoresRange && fileOffset > maxSkipBytes) && this.mirror.mayHave(file)
   }
 
   delivered (bytes: number, elapsedMs: number): void {

@@ -1,14 +1,6 @@
+import { MirrorFault } from './mirror.ts'
 import type { Metadata, TorrentFile } from '../torrent/metadata.ts'
-
-/** Where the files of one torrent can be had over HTTP. */
-export interface Mirror {
-  /** For people: the host. */
-  readonly name: string
-  /** The operator configured it, so the address guard does not ask about it. */
-  readonly isTrusted: boolean
-  /** Where the file is; null when this mirror cannot have it. */
-  urlFor (file: TorrentFile): URL | null
-}
+import type { Mirror } from './mirror.ts'
 
 /**
  * The torrent's web seeds (BEP 19 `url-list`) and further ones (`ws` and `as` of a magnet), each once.
@@ -19,7 +11,7 @@ export function webSeedMirrors (metadata: Metadata, extraWebSeeds: readonly stri
   return [...seeds].flatMap((seed) => {
     const root = httpUrl(seed)
     if (root === null) return []
-    return [{ name: root.host, isTrusted: false, urlFor: (file: TorrentFile) => webSeedUrl(seed, file, metadata) }]
+    return [rangeMirror(root.host, false, (file) => webSeedUrl(seed, file, metadata))]
   })
 }
 
@@ -32,13 +24,27 @@ export function templateMirrors (templates: readonly string[], metadata: Pick<Me
   return templates.flatMap((template) => {
     const example = httpUrl(expand(template, { hash: metadata.infohash, HASH: metadata.infohash, index: '0', index1: '1', path: 'x', name: 'x' }))
     if (example === null) return []
-    return [{ name: example.host, isTrusted: true, urlFor: (file: TorrentFile) => templateUrl(template, file, metadata.infohash) }]
+    return [rangeMirror(example.host, true, (file) => templateUrl(template, file, metadata.infohash))]
   })
 }
 
 /** Puts values into `{name}` places. What has no value stays as it is. */
 export function expand (template: string, values: Readonly<Record<string, string>>): string {
   return template.replace(/\{(\w+)\}/g, (place, name: string) => Object.hasOwn(values, name) ? values[name] ?? '' : place)
+}
+
+/** A mirror with one URL for each file, which answers ranges. `urlFor` gives null for a file that it cannot have. */
+function rangeMirror (name: string, isTrusted: boolean, urlFor: (file: TorrentFile) => URL | null): Mirror {
+  return {
+    name,
+    isTrusted,
+    mayHave: (file) => urlFor(file) !== null,
+    async request ({ file, start, end }) {
+      const url = urlFor(file)
+      if (url === null) throw new MirrorFault({ kind: 'not-here', why: 'it cannot have this file' }, file)
+      return { url, headers: { range: `bytes=${start}-${end}` }, end, reply: 'range' }
+    }
+  }
 }
 
 function webSeedUrl (seed: string, file: TorrentFile, { name, isMultiFile }: Metadata): URL | null {

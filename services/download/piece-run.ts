@@ -1,4 +1,5 @@
 import { CodedError } from '../errors.ts'
+import { MirrorFault } from './mirror.ts'
 import { judgeReply } from './range-reply.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
 import type { Urgency } from '../pieces/demand.ts'
@@ -28,21 +29,10 @@ export interface RunOptions {
   readonly fetcher: Fetcher
   readonly headersTimeoutMs: number
   readonly idleTimeoutMs: number
+  /** Told of each URL that is asked. */
+  readonly onAsked?: (url: URL) => void
   /** Told of each chunk as it comes. */
   readonly onReceived: (bytes: number) => void
-}
-
-/** Why a run ended that is the mirror's own doing, and the file it was about. */
-export class MirrorFault extends Error {
-  readonly verdict: Exclude<Verdict, { kind: 'accepted' }>
-  readonly file: TorrentFile
-
-  constructor (verdict: MirrorFault['verdict'], file: TorrentFile) {
-    super(verdict.why)
-    this.name = 'MirrorFault'
-    this.verdict = verdict
-    this.file = file
-  }
 }
 
 /** Less than this within the idle timeout is a drip, and a drip is silence. */
@@ -68,8 +58,8 @@ export async function * streamRun (run: Run, options: RunOptions): AsyncGenerato
       continue
     }
     const from = position
-    const askedEnd = Math.min(fileEnd, endOf(run.last))
-    const { reply, verdict } = await ask(run, file, position - file.offset, askedEnd - file.offset - 1, options)
+    const { reply, verdict, end } = await ask(run, file, position - file.offset, Math.min(fileEnd, endOf(run.last)) - file.offset - 1, options)
+    const askedEnd = file.offset + end + 1
     run.isWholeFile = verdict.isWholeFile
     let skip = verdict.skipBytes
     try {
@@ -93,17 +83,20 @@ export async function * streamRun (run: Run, options: RunOptions): AsyncGenerato
   }
 }
 
-async function ask (run: Run, file: TorrentFile, start: number, end: number, { fetcher, headersTimeoutMs, idleTimeoutMs }: RunOptions): Promise<{ reply: Reply, verdict: Extract<Verdict, { kind: 'accepted' }> }> {
+async function ask (run: Run, file: TorrentFile, start: number, end: number, { fetcher, headersTimeoutMs, idleTimeoutMs, onAsked }: RunOptions): Promise<{ reply: Reply, verdict: Extract<Verdict, { kind: 'accepted' }>, end: number }> {
   const { mirror } = run.record
-  const url = mirror.urlFor(file)
-  if (url === null) throw new MirrorFault({ kind: 'not-here', why: 'it cannot have this file' }, file)
-  const reply = await fetcher.get(url, {
-    isTrusted: mirror.isTrusted, headers: { range: `bytes=${start}-${end}` }, signal: run.stop.signal, headersTimeoutMs, bodyTimeoutMs: idleTimeoutMs
-  })
-  const verdict = judgeReply(reply, { start, end, fileLengthBytes: file.lengthBytes })
-  if (verdict.kind === 'accepted') return { reply, verdict }
-  reply.discard()
-  throw new MirrorFault(verdict, file)
+  for (let isRenewed = false; ; isRenewed = true) {
+    const request = await mirror.request({ file, start, end }, run.stop.signal)
+    onAsked?.(request.url)
+    const reply = await fetcher.get(request.url, {
+      isTrusted: mirror.isTrusted, headers: request.headers, signal: run.stop.signal, headersTimeoutMs, bodyTimeoutMs: idleTimeoutMs
+    })
+    const verdict = judgeReply(reply, { start, end: request.end, fileLengthBytes: file.lengthBytes, isExact: request.reply === 'exact' })
+    if (verdict.kind === 'accepted') return { reply, verdict, end: request.end }
+    reply.discard()
+    const isRefused = reply.status === 401 || reply.status === 403 || reply.status === 410
+    if (!isRefused || isRenewed || mirror.renew?.(file) !== true) throw new MirrorFault(verdict, file)
+  }
 }
 
 /** The body, for as long as it makes progress. Only the time of waiting for bytes counts, not that of using them. */

@@ -5,6 +5,8 @@ export interface Asked {
   readonly start: number
   readonly end: number
   readonly fileLengthBytes: number
+  /** No Range was sent: the reply is 200 with exactly these bytes (BEP 17). */
+  readonly isExact?: boolean
 }
 
 /** What a mirror's reply is good for. */
@@ -32,8 +34,10 @@ export function judgeReply ({ status, headers }: Pick<Reply, 'status' | 'headers
   if (status !== 200 && status !== 206) {
     return { kind: 'failed', why: `status ${status}`, isBusy: status === 429 || status === 503, retryAfterMs: retryAfterMs(headers['retry-after']) }
   }
+  if (asked.isExact === true && status === 206) return failed('206 where no range was asked for')
   const encoding = headers['content-encoding']?.toLowerCase() ?? 'identity'
   if (encoding !== 'identity' && encoding !== '') return notHere(`it sends the file encoded (${encoding})`)
+  if (asked.isExact === true) return judgeExact(headers['content-length'], asked)
   return status === 206 ? judgePartial(headers['content-range'], asked) : judgeWhole(headers['content-length'], asked)
 }
 
@@ -49,6 +53,12 @@ function judgeWhole (contentLength: string | undefined, { start, fileLengthBytes
   if (contentLength !== undefined && Number(contentLength) !== fileLengthBytes) return notHere(`its file has ${contentLength} bytes instead of ${fileLengthBytes}`)
   if (start > maxSkipBytes) return { kind: 'ignores-range', why: 'it sends whole files only' }
   return { kind: 'accepted', skipBytes: start, isWholeFile: true }
+}
+
+function judgeExact (contentLength: string | undefined, { start, end }: Asked): Verdict {
+  const lengthBytes = end - start + 1
+  if (contentLength !== undefined && Number(contentLength) !== lengthBytes) return failed(`asked for ${lengthBytes} bytes it sends ${contentLength}`)
+  return { kind: 'accepted', skipBytes: 0, isWholeFile: false }
 }
 
 /** Retry-After (RFC 9110 section 10.2.3), seconds or a date, in milliseconds; 0 where there is none. At most ten minutes. */

@@ -1,8 +1,14 @@
 import t from 'tap'
 import { MirrorRecord } from '../../../services/download/mirror-record.ts'
+import type { Mirror } from '../../../services/download/mirror.ts'
 import type { TorrentFile } from '../../../services/torrent/metadata.ts'
 
-const mirror = { name: 'mirror.example', isTrusted: false, urlFor: (file: TorrentFile) => file.index === 9 ? null : new URL('http://mirror.example/') }
+const mirror: Mirror = {
+  name: 'mirror.example',
+  isTrusted: false,
+  mayHave: (file) => file.index !== 9,
+  request: async ({ end }) => ({ url: new URL('http://mirror.example/'), headers: {}, end, reply: 'range' })
+}
 function file (index: number): TorrentFile {
   return { index, components: ['x'], name: 'x', path: 'x', lengthBytes: 10_000_000, offset: 0, isPadding: false }
 }
