@@ -100,9 +100,9 @@ const swarm = {
 const http = {
   TORRENT_METADATA_URLS: list(['https://itorrents.org/torrent/{HASH}.torrent', 'https://academictorrents.com/download/{hash}.torrent'], 'metadata-templates', 'Where a .torrent is had by its infohash ({hash} lower case, {HASH} upper case). Each learns what you ask for; none: ask nobody.'),
   HTTP_MIRROR_URLS: list([], 'mirror-templates', 'Where files are downloaded from: {hash}, {HASH}, {index} (from 0), {index1} (from 1), {path}, {name}. Another Self-Streme is http://host:11470/stream/proxy/{hash}?fileIndex={index}.'),
-  WEBTOR_URL: optional(Type.String({ format: 'http-url' }), 'Address of a WebTor.io REST API, your own or the hosted one.', { ...reserved, ...secret }),
-  WEBTOR_TOKEN: optional(Type.String({ format: 'token' }), 'Token for it (X-Token).', { ...reserved, ...secret }),
-  WEBTOR_API_KEY: optional(Type.String({ format: 'token' }), 'Key for it (X-Api-Key).', { ...reserved, ...secret }),
+  WEBTOR_URL: optional(Type.String({ format: 'http-url' }), 'Address of a WebTor.io REST API, your own or the hosted one: it is asked for the .torrent, and for the file.', secret),
+  WEBTOR_TOKEN: optional(Type.String({ format: 'token' }), 'Token for it (X-Token).', secret),
+  WEBTOR_API_KEY: optional(Type.String({ format: 'token' }), 'Key for it (X-Api-Key).', secret),
   HTTP_ALLOW_PRIVATE_NETWORKS: flag(false, 'Whether URLs that came from a torrent or a client may reach your own network. true lets anybody who adds a torrent probe it.')
 }
 

@@ -173,7 +173,7 @@ function basicAuthorization (url: URL): Record<string, string> {
 }
 
 function withoutCredentials (headers: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(headers).filter(([name]) => !/^(authorization|cookie|x-api-key)$/i.test(name)))
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !/^(authorization|cookie|x-token|x-api-key)$/i.test(name)))
 }
 
 function joined (headers: Record<string, string | string[] | undefined>): Record<string, string | undefined> {

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { Fetcher } from '../../../services/download/fetcher.ts'
 import { closed, openFetcher, serve } from './origin.ts'
+import type { RequestListener } from 'node:http'
 
 async function text (body: AsyncIterable<Buffer>): Promise<string> {
   const chunks: Buffer[] = []
@@ -111,6 +112,23 @@ t.test('a redirect loop ends, a redirect to nonsense too, one without Location i
   t.equal(requests.length, 3)
   await t.rejects(get(new URL('/nonsense', url), { isTrusted: true, signal }), { code: 'SOURCE_FAILED' })
   t.equal((await get(url, { isTrusted: true, signal })).status, 307)
+})
+
+t.test('tokens of the operator are not taken along by a redirect to another host', async (t) => {
+  const names = ['authorization', 'cookie', 'x-token', 'x-api-key']
+  const seen: string[][] = []
+  const note: RequestListener = ({ headers }) => { seen.push(names.filter((name) => headers[name] !== undefined)) }
+  const other = await serve(t, (request, response) => {
+    note(request, response)
+    response.end('ok')
+  })
+  const { url } = await serve(t, (request, response) => {
+    note(request, response)
+    response.writeHead(302, { location: other.url.href }).end()
+  })
+  const { get } = bound(openFetcher(t, { allowPrivateNetworks: true }))
+  await text((await get(url, { isTrusted: true, headers: Object.fromEntries(names.map((name) => [name, 'secret'])), signal })).body)
+  t.strictSame(seen, [names, []])
 })
 
 t.test('credentials of the operator go to their host only', async (t) => {
