@@ -1,5 +1,6 @@
 import { lookup as lookupOfSystem } from 'node:dns'
 import { BlockList, isIP, isIPv4 } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { CodedError } from '../errors.ts'
 import type { LookupAddress, LookupAllOptions } from 'node:dns'
 import type { LookupFunction } from 'node:net'
@@ -51,18 +52,26 @@ export function isPublicAddress (ip: string): boolean {
   if (isIPv4(ip)) return !refusedV4.check(ip, 'ipv4')
   const groups = groupsOf(ip)
   if (groups === null) return false
-  const plain = groups.map((group) => group.toString(16)).join(':')
-  const carrier = carriers.find(({ list }) => list.check(plain, 'ipv6'))
-  if (carrier !== undefined) {
-    const [high = 0, low = 0] = groups.slice(carrier.group)
-    return isPublicAddress(`${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`)
-  }
+  const carried = embeddedV4(ip)
+  if (carried !== null) return isPublicAddress(carried)
+  const plain = textOf(groups)
   return globalV6.check(plain, 'ipv6') && !refusedV6.check(plain, 'ipv6')
 }
 
 /**
+ * May a stranger have this literal address connected to? A public one that is not this machine's own: what listens on
+ * all interfaces and hides behind a firewall is reached from within by any of them.
+ *
+ * @param own what this machine is called, as in `os.networkInterfaces()`.
+ */
+export function isForeignAddress (ip: string, own: readonly string[] = ownAddresses()): boolean {
+  return isPublicAddress(ip) && !own.some((address) => isSameAddress(address, ip))
+}
+
+/**
  * Throws ADDRESS_REFUSED for a URL that somebody else chose and that may not be fetched: not http(s), credentials, the
- * port of another service, a literal address that is not public. A name is checked when it is resolved (guardedLookup).
+ * port of another service, a name of this machine (RFC 6761 section 6.3), a literal address that is not public, or
+ * ours. Any other name is checked when it is resolved (guardedLookup).
  */
 export function checkUrl (url: URL): void {
   if (url.protocol !== 'http:' && url.protocol !== 'https:') throw refused(`${url.protocol} is not http or https`)
@@ -70,7 +79,8 @@ export function checkUrl (url: URL): void {
   const port = url.port === '' ? 80 : Number(url.port)
   if ((port < 1024 && !WEB_PORTS.has(port)) || SERVICE_PORTS.has(port)) throw refused(`port ${port} of ${url.hostname} is not for web servers`)
   const host = url.hostname.replace(/^\[|\]$/g, '')
-  if (isIP(host) !== 0 && !isPublicAddress(host)) throw refused(`${host} is not a public address`)
+  if (/(?:^|\.)localhost\.?$/.test(host)) throw refused(`${host} is this machine`)
+  if (isIP(host) !== 0 && !isForeignAddress(host)) throw refused(`${host} is not a public address of another machine`)
 }
 
 /**
@@ -81,9 +91,10 @@ export function guardLookup (lookup: LookupAll): LookupFunction {
   return (hostname, options, callback) => {
     lookup(hostname, { ...options, all: true }, (error, addresses) => {
       if (error !== null) return callback(error, [])
-      const allowed = addresses.filter(({ address }) => isPublicAddress(address))
+      const own = ownAddresses()
+      const allowed = addresses.filter(({ address }) => isForeignAddress(address, own))
       const [first] = allowed
-      if (first === undefined) return callback(refused(`${hostname} resolves to no public address`), [])
+      if (first === undefined) return callback(refused(`${hostname} resolves to no public address of another machine`), [])
       if (options.all === true) callback(null, allowed)
       else callback(null, first.address, first.family)
     })
@@ -92,6 +103,31 @@ export function guardLookup (lookup: LookupAll): LookupFunction {
 
 /** The system's lookup, guarded. */
 export const guardedLookup = guardLookup(lookupOfSystem)
+
+function ownAddresses (): string[] {
+  return Object.values(networkInterfaces()).flatMap((addresses) => addresses?.map(({ address }) => address) ?? [])
+}
+
+/** The IPv4 address that this literal address is, or carries; null: none. */
+function embeddedV4 (ip: string): string | null {
+  if (isIPv4(ip)) return ip
+  const groups = groupsOf(ip)
+  if (groups === null) return null
+  const carrier = carriers.find(({ list }) => list.check(textOf(groups), 'ipv6'))
+  if (carrier === undefined) return null
+  const [high = 0, low = 0] = groups.slice(carrier.group)
+  return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`
+}
+
+function textOf (groups: readonly number[]): string {
+  return groups.map((group) => group.toString(16)).join(':')
+}
+
+function isSameAddress (a: string, b: string): boolean {
+  const carried = embeddedV4(b)
+  if (carried !== null) return embeddedV4(a) === carried
+  return groupsOf(a)?.join(':') === groupsOf(b)?.join(':')
+}
 
 function refused (why: string): CodedError {
   return new CodedError('ADDRESS_REFUSED', why)

@@ -2,7 +2,7 @@ import t from 'tap'
 import { connect, createServer } from 'node:net'
 import { once } from 'node:events'
 import { CodedError } from '../../../services/errors.ts'
-import { checkUrl, guardLookup, guardedLookup, isPublicAddress } from '../../../services/download/address-guard.ts'
+import { checkUrl, guardLookup, guardedLookup, isForeignAddress, isPublicAddress } from '../../../services/download/address-guard.ts'
 import type { LookupAll } from '../../../services/download/address-guard.ts'
 import type { AddressInfo, LookupFunction } from 'node:net'
 
@@ -28,6 +28,15 @@ t.test('addresses of this machine, its networks and nobody are refused, in every
   ]) t.equal(isPublicAddress(ip), false, ip)
 })
 
+t.test('what this machine is called itself is refused, in every form; its neighbours on the public internet are not', async (t) => {
+  const own = ['127.0.0.1', '::1', '8.8.4.4', 'fe80::1', '2606:4700:4700::1001']
+  for (const ip of ['8.8.4.4', '::ffff:8.8.4.4', '64:ff9b::8.8.4.4', '2002:808:404::1', '2606:4700:4700::1001', '2606:4700:4700:0:0:0:0:1001', '127.0.0.1', '10.0.0.1', 'localhost']) {
+    t.equal(isForeignAddress(ip, own), false, ip)
+  }
+  for (const ip of ['8.8.8.8', '2606:4700:4700::1002', '::ffff:8.8.8.8']) t.equal(isForeignAddress(ip, own), true, ip)
+  t.equal(isForeignAddress('8.8.4.4'), true)
+})
+
 t.test('URLs that a stranger may name', async (t) => {
   for (const url of [
     'http://example.org/', 'https://example.org/a?b', 'http://example.org:8080/', 'https://example.org:8443/', 'http://8.8.8.8/', 'http://[2606:4700::1]/',
@@ -41,6 +50,9 @@ t.test('URLs that a stranger may not name', async (t) => {
     'http://user@example.org/', 'http://user:pass@example.org/', 'http://:pass@example.org/',
     'http://example.org:22/', 'http://example.org:25/', 'https://example.org:6379/', 'http://example.org:11211/', 'http://example.org:2375/', 'http://example.org:0/',
     'http://127.0.0.1/', 'http://2130706433/', 'http://0x7f.1/', 'http://0177.0.0.1/', 'http://127.0.0.1./', 'http://[::1]:8080/', 'http://[::ffff:127.0.0.1]/',
+    'http://127.1/', 'http://017700000001/', 'http://0/', 'http://%31%32%37.0.0.1/', 'http://１２７.０.０.１/', 'http://localhost/', 'http://LOCALHOST.:8080/', 'http://a.localhost/', 'http://①②⑦.⓪.⓪.①/',
+    'http://[::127.0.0.1]/', 'http://[::ffff:0:127.0.0.1]/', 'http://[64:ff9b::10.0.0.1]/', 'http://[64:ff9b:1::8.8.8.8]/', 'http://[fe80::1]/', 'http://[ff02::1]/', 'http://[fd00::1]/', 'http://[2002:7f00:1::]/',
+    'gopher://example.org/', 'ws://example.org/', 'http://example.org:445/', 'http://example.org:27017/', 'http://@localhost/', 'http://100.100.100.200/', 'http://224.0.0.251/', 'http://255.255.255.255/',
     'http://169.254.169.254/latest/meta-data/', 'http://[64:ff9b::7f00:1]/', 'http://10.0.0.1:8080/'
   ]) t.throws(() => { checkUrl(new URL(url)) }, { code: 'ADDRESS_REFUSED' }, url)
 })
