@@ -1,4 +1,5 @@
 import { Agent, errors, request } from 'undici'
+import { abortable } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
 import { checkUrl, guardedLookup } from './address-guard.ts'
 import type { Dispatcher } from 'undici'
@@ -37,29 +38,53 @@ export interface Reply {
 
 type Body = Dispatcher.ResponseData['body']
 
+interface Pools {
+  readonly h1: Agent
+  readonly h2: Agent
+}
+
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
 const CONNECTIONS_PER_ORIGIN = 8
 /** So much of an unwanted body is read to keep its connection; more, or a slower one, costs a new connection instead. */
 const DISCARD_LIMIT_BYTES = 16 * 1024
 const DISCARD_TIMEOUT_MS = 1000
 const DEFAULT_TIMEOUT_MS = 10_000
+const MAX_H2_ORIGINS = 1000
+const H2_STREAMS = 8
+const H2_WINDOW_BYTES = 1024 * 1024
+
+const UNKNOWN_SIGNER = 'nobody whom this machine trusts has signed its TLS certificate (NODE_EXTRA_CA_CERTS names a file with further ones to trust)'
+/** What the codes of Node and OpenSSL mean to the person who has to act. */
+const TLS_FAULTS: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: 'its TLS certificate has expired',
+  CERT_NOT_YET_VALID: 'its TLS certificate is not valid yet, or the clock of this machine is wrong',
+  CERT_REVOKED: 'its TLS certificate was revoked',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its TLS certificate is for another name',
+  DEPTH_ZERO_SELF_SIGNED_CERT: UNKNOWN_SIGNER,
+  SELF_SIGNED_CERT_IN_CHAIN: UNKNOWN_SIGNER,
+  UNABLE_TO_GET_ISSUER_CERT: UNKNOWN_SIGNER,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNKNOWN_SIGNER,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNKNOWN_SIGNER,
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS there (http instead of https?)',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it does not speak TLS there (http instead of https?)'
+}
 
 /**
  * GET for everything the server fetches over HTTP. Two connection pools that never mix: URLs of the operator, and URLs
  * that somebody else chose (a torrent, a magnet, a redirect), whose sockets reach public addresses only.
  */
 export class Fetcher {
-  readonly #trusted: Agent
-  readonly #guarded: Agent
+  readonly #trusted: Pools
+  readonly #guarded: Pools
   readonly #allowPrivateNetworks: boolean
+  /** Origins that refused HTTP/1.1, the latest. */
+  readonly #h2Origins = new Set<string>()
 
   constructor ({ allowPrivateNetworks }: FetcherOptions) {
-    // HTTP/1.1 only: a connection of its own for each piece is what lets a slow or hanging one be given up alone.
-    const options = { connections: CONNECTIONS_PER_ORIGIN, pipelining: 1, allowH2: false }
     const connect = { timeout: DEFAULT_TIMEOUT_MS }
     this.#allowPrivateNetworks = allowPrivateNetworks
-    this.#trusted = new Agent({ ...options, connect })
-    this.#guarded = new Agent({ ...options, connect: allowPrivateNetworks ? connect : { ...connect, lookup: guardedLookup } })
+    this.#trusted = openPools(connect)
+    this.#guarded = openPools(allowPrivateNetworks ? connect : { ...connect, lookup: guardedLookup })
   }
 
   /**
@@ -88,7 +113,7 @@ export class Fetcher {
 
   /** Closes every connection; what is still being read fails. */
   async close (): Promise<void> {
-    await Promise.all([this.#trusted.destroy(), this.#guarded.destroy()])
+    await Promise.all([this.#trusted, this.#guarded].flatMap(({ h1, h2 }) => [h1.destroy(), h2.destroy()]))
   }
 
   async #hop (url: URL, { isTrusted, headers, signal, headersTimeoutMs = DEFAULT_TIMEOUT_MS, bodyTimeoutMs = DEFAULT_TIMEOUT_MS }: GetOptions & { headers: Record<string, string> }): Promise<Reply> {
@@ -102,13 +127,17 @@ export class Fetcher {
     }, headersTimeoutMs)
     const either = AbortSignal.any([signal, deadline.signal])
     try {
-      const { statusCode, headers: received, body } = await request(withoutUser(url), {
-        dispatcher: isTrusted ? this.#trusted : this.#guarded,
+      const pending = this.#request(url, isTrusted ? this.#trusted : this.#guarded, {
         method: 'GET',
         headers: { ...basicAuthorization(url), ...headers },
         signal: either,
         headersTimeout: 0,
         bodyTimeout: bodyTimeoutMs
+      })
+      // undici hears the signal only once it has a connection.
+      const { statusCode, headers: received, body } = await abortable(pending, either).catch((error: unknown) => {
+        pending.then(({ body }) => { body.on('error', () => {}).destroy() }, () => {})
+        throw error
       })
       body.on('error', () => {}) // an error that comes while nobody reads is told by the next read
       return { status: statusCode, headers: joined(received), url, body: bytesOf(body, url, either), discard: () => { discard(body) } }
@@ -118,6 +147,33 @@ export class Fetcher {
       clearTimeout(timer)
     }
   }
+
+  /** Over HTTP/1.1, or over HTTP/2 where the server wants nothing else. */
+  async #request (url: URL, { h1, h2 }: Pools, options: Omit<Dispatcher.RequestOptions<null>, 'origin' | 'path'>): Promise<Dispatcher.ResponseData> {
+    const target = withoutUser(url)
+    if (!this.#h2Origins.has(url.origin)) {
+      try {
+        return await request(target, { ...options, dispatcher: h1 })
+      } catch (error) {
+        if (codeOf(error) !== 'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL') throw error
+        const [oldest] = this.#h2Origins
+        if (oldest !== undefined && this.#h2Origins.size >= MAX_H2_ORIGINS) this.#h2Origins.delete(oldest)
+        this.#h2Origins.add(url.origin)
+      }
+    }
+    return await request(target, { ...options, dispatcher: h2 })
+  }
+}
+
+/**
+ * HTTP/1.1 wherever the server takes it: a connection of its own for each piece is what lets a slow or hanging one be
+ * given up alone. Over HTTP/2 requests share a connection; its windows are large enough for streams that nobody reads
+ * just now not to hold up the others.
+ */
+function openPools (connect: object): Pools {
+  const options = { connections: CONNECTIONS_PER_ORIGIN, pipelining: 1, connect }
+  const h2Options = { maxConcurrentStreams: H2_STREAMS, settings: { initialWindowSize: H2_WINDOW_BYTES }, connectionWindowSize: 2 * H2_STREAMS * H2_WINDOW_BYTES }
+  return { h1: new Agent({ ...options, allowH2: false }), h2: new Agent({ ...options, allowH2: true, h2Options }) }
 }
 
 async function * bytesOf (body: Body, url: URL, signal: AbortSignal): AsyncGenerator<Buffer, void, void> {
@@ -149,9 +205,16 @@ function reasonOf (error: unknown, url: URL, signal: AbortSignal): unknown {
   if (error instanceof errors.BodyTimeoutError || error instanceof errors.ConnectTimeoutError) {
     return new CodedError('HTTP_TIMEOUT', error instanceof errors.BodyTimeoutError ? `${url.host} fell silent` : `${url.host} cannot be reached`, { cause: error })
   }
+  const code = codeOf(error)
+  const tlsFault = TLS_FAULTS[code] ?? (/^ERR_(?:SSL|TLS)_/.test(code) ? `TLS failed (${code})` : undefined)
+  if (tlsFault !== undefined) return new CodedError('SOURCE_FAILED', `${url.host}: ${tlsFault}`, { cause: error })
   // Several addresses that all failed make an AggregateError, whose message is empty.
-  const message = error instanceof Error ? error.message || ('code' in error ? String(error.code) : error.name) : String(error)
+  const message = error instanceof Error ? error.message || code || error.name : String(error)
   return new CodedError('SOURCE_FAILED', `${url.host}: ${message}`, { cause: error })
+}
+
+function codeOf (error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : ''
 }
 
 function checkScheme (url: URL): void {

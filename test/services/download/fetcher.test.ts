@@ -1,7 +1,10 @@
 import t from 'tap'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import { Fetcher } from '../../../services/download/fetcher.ts'
 import { closed, openFetcher, serve } from './origin.ts'
 import type { RequestListener } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
 
 async function text (body: AsyncIterable<Buffer>): Promise<string> {
   const chunks: Buffer[] = []
@@ -166,6 +169,62 @@ t.test('nobody waits for ever: no connection, no headers, silence in the body', 
   url.port = '1'
   await t.rejects(get(url, { isTrusted: true, signal }), { code: 'SOURCE_FAILED', message: /ECONNREFUSED/ })
   await closed(sockets)
+})
+
+t.test('a deadline and a reader who leaves count while the connection is being made, too', async (t) => {
+  const server = createServer(() => {}).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const sockets = new Set<Socket>()
+  server.on('connection', (socket) => { sockets.add(socket.on('error', () => {})) })
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  // TLS that is never answered: until its handshake there is no connection.
+  const url = new URL(`https://127.0.0.1:${(server.address() as AddressInfo).port}/`)
+  const { get } = bound(openFetcher(t))
+  const startedAt = performance.now()
+  await t.rejects(get(url, { isTrusted: true, headersTimeoutMs: 100, signal }), { code: 'HTTP_TIMEOUT', message: /did not answer within 100 ms/ })
+  await t.rejects(get(url, { isTrusted: true, signal: AbortSignal.timeout(100) }), { name: 'TimeoutError' })
+  t.ok(performance.now() - startedAt < 5000)
+})
+
+t.test('a redirect to a signed URL is followed anew each time: that the last one has expired does no harm', async (t) => {
+  let signature = 0
+  const { url, requests } = await serve(t, (request, response) => {
+    if (request.url === '/file') response.writeHead(302, { location: `/signed?${++signature}` }).end()
+    else if (request.url === `/signed?${signature}`) response.end(`bytes ${signature}`)
+    else response.writeHead(403).end('expired')
+  })
+  const { get } = bound(openFetcher(t, { allowPrivateNetworks: true }))
+  const file = new URL('/file', url)
+  const first = await get(file, { isTrusted: true, signal })
+  t.equal(await text(first.body), 'bytes 1')
+  signature++
+  t.equal((await get(first.url, { isTrusted: true, signal })).status, 403)
+  t.equal(await text((await get(file, { isTrusted: true, signal })).body), 'bytes 3')
+  t.strictSame(requests, ['/file', '/signed?1', '/signed?1', '/file', '/signed?3'])
+})
+
+t.test('a body without Content-Length: chunked, or until the connection ends', async (t) => {
+  const { url } = await serve(t, (request, response) => {
+    if (request.url === '/close') response.useChunkedEncodingByDefault = false
+    response.write('one ')
+    response.end('two')
+  })
+  const { get } = bound(openFetcher(t))
+  for (const [path, encoding] of [['/', 'chunked'], ['/close', undefined]] as const) {
+    const { headers, body } = await get(new URL(path, url), { isTrusted: true, signal })
+    t.equal(headers['content-length'], undefined)
+    t.equal(headers['transfer-encoding'], encoding)
+    t.equal(await text(body), 'one two')
+  }
+})
+
+t.test('chunks that are cut off in the middle are a failure, not an end', async (t) => {
+  const { url } = await serve(t, (_request, response) => { response.write('abc', () => { response.destroy() }) })
+  const { body } = await bound(openFetcher(t)).get(url, { isTrusted: true, signal })
+  await t.rejects(text(body), { code: 'SOURCE_FAILED' })
 })
 
 t.test('the reader leaves: before, while waiting, in the middle of the body', async (t) => {
