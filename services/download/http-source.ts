@@ -5,7 +5,8 @@ import { isVideo } from '../http/content-type.ts'
 import { openFilledFile } from '../pieces/filled-file.ts'
 import { selectFile } from '../torrent/file-selection.ts'
 import { HttpDownloader } from './http-downloader.ts'
-import { templateMirrors, webSeedMirrors } from './mirrors.ts'
+import { httpSeedMirrors } from './http-seeds.ts'
+import { directMirrors, templateMirrors, webSeedMirrors } from './mirrors.ts'
 import { lookupTorrent } from './torrent-lookup.ts'
 import type { PieceMemory } from './piece-memory.ts'
 import type { Log } from '../log.ts'
@@ -74,9 +75,12 @@ async function startDownload (torrent: Torrent, request: StreamRequest, options:
   const metadata = torrent.metadata ?? await findMetadata(torrent, options)
   const store = await torrent.provide(metadata)
   logSelection(metadata, request.fileIndex, log)
-  const mirrors = [...webSeedMirrors(metadata, [...torrent.hints.webSeeds]), ...templateMirrors(mirrorUrls, metadata)]
+  const { webSeeds, acceptableSources } = torrent.hints
+  const mirrors = [
+    ...templateMirrors(mirrorUrls, metadata), ...webSeedMirrors(metadata, [...webSeeds]), ...directMirrors(metadata, [...acceptableSources]), ...httpSeedMirrors(metadata)
+  ]
   if (mirrors.length === 0) {
-    throw new CodedError('HTTP_NO_MIRROR', 'the torrent names no web seed and HTTP_MIRROR_URLS is not set: there is nowhere to download from')
+    throw new CodedError('HTTP_NO_MIRROR', 'the torrent names no web seed, and neither HTTP_MIRROR_URLS nor WEBTOR_URL is set: there is nowhere to download from')
   }
   log.info(fields, '[Hybrid] Step 4: Downloading video file via HTTP...')
   return new HttpDownloader({ metadata, store, mirrors, fetcher, memory, log })

@@ -11,6 +11,8 @@ export interface Stretch {
 /** How to ask a mirror for a stretch, and what its answer has to look like. */
 export interface MirrorRequest {
   readonly url: URL
+  /** The operator named this address, so the address guard does not ask about it. */
+  readonly isTrusted: boolean
   readonly headers: Readonly<Record<string, string>>
   /** The last byte of the file that is asked for: before the end of the stretch where the mirror gives less at a time. */
   readonly end: number
@@ -22,14 +24,15 @@ export interface MirrorRequest {
 export interface Mirror {
   /** For people: the host. What is learnt about a mirror's speed and failures belongs to this name. */
   readonly name: string
-  /** The operator configured it, so the address guard does not ask about it. */
-  readonly isTrusted: boolean
   /** Is it of any use to ask for this file? Known without asking. */
   mayHave (file: TorrentFile): boolean
-  /** How to ask for the stretch, or its beginning. A mirror may have to ask around for that. Throws MirrorFault, what the fetcher throws, or the signal's reason. */
+  /**
+   * How to ask for the stretch, or its beginning. A mirror may have to ask around for that, for minutes even: no other
+   * mirror waits for it. Throws MirrorFault, what the fetcher throws, or the signal's reason.
+   */
   request (stretch: Stretch, signal: AbortSignal): Promise<MirrorRequest>
-  /** Its last URL for this file was refused (401, 403, 410). true: the next request will use another one. */
-  renew? (file: TorrentFile): boolean
+  /** This URL of the file was refused (401, 403, 410). true: the next request will ask for a new one. */
+  renew? (file: TorrentFile, refused: URL): boolean
 }
 
 /** Why a mirror was no use that is its own doing, and the file it was about. */

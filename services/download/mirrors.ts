@@ -1,9 +1,10 @@
+import { selectFile } from '../torrent/file-selection.ts'
 import { MirrorFault } from './mirror.ts'
 import type { Metadata, TorrentFile } from '../torrent/metadata.ts'
 import type { Mirror } from './mirror.ts'
 
 /**
- * The torrent's web seeds (BEP 19 `url-list`) and further ones (`ws` and `as` of a magnet), each once.
+ * The torrent's web seeds (BEP 19 `url-list`) and further ones (`ws` of a magnet), each once.
  * Whether a seed is a file or a folder is told by the torrent (`isMultiFile`), never by the number of its files.
  */
 export function webSeedMirrors (metadata: Metadata, extraWebSeeds: readonly string[]): Mirror[] {
@@ -12,6 +13,20 @@ export function webSeedMirrors (metadata: Metadata, extraWebSeeds: readonly stri
     const root = httpUrl(seed)
     if (root === null) return []
     return [rangeMirror(root.host, false, (file) => webSeedUrl(seed, file, metadata))]
+  })
+}
+
+/**
+ * Direct URLs of the content (`as` of a magnet). In a folder such a URL is the file that it ends with the name of, or
+ * the file that people mean; with a slash at its end it is a folder, and the same as a web seed.
+ */
+export function directMirrors (metadata: Metadata, acceptableSources: readonly string[]): Mirror[] {
+  return acceptableSources.flatMap((source) => {
+    if (source.endsWith('/')) return webSeedMirrors({ ...metadata, webSeeds: [] }, [source])
+    const url = httpUrl(source)
+    if (url === null) return []
+    const file = metadata.files.find(({ name, isPadding }) => !isPadding && name === lastSegmentOf(url)) ?? selectFile(metadata, null)
+    return [rangeMirror(url.host, false, ({ index }) => index === file.index ? url : null)]
   })
 }
 
@@ -37,12 +52,11 @@ export function expand (template: string, values: Readonly<Record<string, string
 function rangeMirror (name: string, isTrusted: boolean, urlFor: (file: TorrentFile) => URL | null): Mirror {
   return {
     name,
-    isTrusted,
     mayHave: (file) => urlFor(file) !== null,
     async request ({ file, start, end }) {
       const url = urlFor(file)
       if (url === null) throw new MirrorFault({ kind: 'not-here', why: 'it cannot have this file' }, file)
-      return { url, headers: { range: `bytes=${start}-${end}` }, end, reply: 'range' }
+      return { url, isTrusted, headers: { range: `bytes=${start}-${end}` }, end, reply: 'range' }
     }
   }
 }
@@ -65,6 +79,15 @@ function templateUrl (template: string, file: TorrentFile, infohash: string): UR
 function encodePath (components: readonly string[]): string | null {
   if (components.some((component) => component === '.' || component === '..')) return null
   return components.map((component) => encodeURIComponent(component.toWellFormed())).join('/')
+}
+
+/** The name of the file that a URL ends with, decoded; null: it has none that can be read. */
+export function lastSegmentOf ({ pathname }: URL): string | null {
+  try {
+    return decodeURIComponent(pathname.split('/').at(-1) ?? '') || null
+  } catch {
+    return null
+  }
 }
 
 function httpUrl (text: string): URL | null {

@@ -1,4 +1,5 @@
 import { CodedError } from '../errors.ts'
+import { busySeed } from './http-seeds.ts'
 import { MirrorFault } from './mirror.ts'
 import { judgeReply } from './range-reply.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
@@ -89,13 +90,14 @@ async function ask (run: Run, file: TorrentFile, start: number, end: number, { f
     const request = await mirror.request({ file, start, end }, run.stop.signal)
     onAsked?.(request.url)
     const reply = await fetcher.get(request.url, {
-      isTrusted: mirror.isTrusted, headers: request.headers, signal: run.stop.signal, headersTimeoutMs, bodyTimeoutMs: idleTimeoutMs
+      isTrusted: request.isTrusted, headers: request.headers, signal: run.stop.signal, headersTimeoutMs, bodyTimeoutMs: idleTimeoutMs
     })
     const verdict = judgeReply(reply, { start, end: request.end, fileLengthBytes: file.lengthBytes, isExact: request.reply === 'exact' })
     if (verdict.kind === 'accepted') return { reply, verdict, end: request.end }
+    const fault = new MirrorFault(request.reply === 'exact' && reply.status === 503 ? await busySeed(reply) : verdict, file)
     reply.discard()
     const isRefused = reply.status === 401 || reply.status === 403 || reply.status === 410
-    if (!isRefused || isRenewed || mirror.renew?.(file) !== true) throw new MirrorFault(verdict, file)
+    if (!isRefused || isRenewed || mirror.renew?.(file, request.url) !== true) throw fault
   }
 }
 

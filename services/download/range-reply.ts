@@ -23,7 +23,8 @@ export type Verdict =
 /** A mirror that answers 200 to a Range may still serve what begins this near to the start of the file. */
 export const maxSkipBytes = 1024 * 1024
 
-const MAX_RETRY_AFTER_MS = 600_000
+/** No mirror is left alone for longer, whatever it asks for. */
+export const maxRetryAfterMs = 600_000
 
 /**
  * Judges a reply to `GET` with `Range` (RFC 9110 sections 14.4 and 15.3.7) more strictly than HTTP asks: a server that
@@ -65,7 +66,7 @@ function judgeExact (contentLength: string | undefined, { start, end }: Asked): 
 export function retryAfterMs (value: string | undefined, now = Date.now()): number {
   if (value === undefined) return 0
   const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now
-  return Number.isNaN(ms) ? 0 : Math.min(Math.max(0, ms), MAX_RETRY_AFTER_MS)
+  return Number.isNaN(ms) ? 0 : Math.min(Math.max(0, ms), maxRetryAfterMs)
 }
 
 function notHere (why: string): Verdict {

@@ -96,11 +96,18 @@ function parseEntry (value: unknown): AddedTorrent | null {
   const { infohash, addedAt, hints }: Partial<Record<keyof AddedTorrent, unknown>> = value
   if (typeof infohash !== 'string' || !/^[0-9a-f]{40}$/.test(infohash) || typeof addedAt !== 'string') return null
   if (typeof hints !== 'object' || hints === null) return null
-  const { name, trackers, webSeeds, exactSources, peers }: Partial<Record<keyof Hints, unknown>> = hints
+  const { name, trackers, webSeeds, acceptableSources, exactSources, peers }: Partial<Record<keyof Hints, unknown>> = hints
   return {
     infohash,
     addedAt,
-    hints: { name: typeof name === 'string' ? name : null, trackers: texts(trackers), webSeeds: texts(webSeeds), exactSources: texts(exactSources), peers: texts(peers) }
+    hints: {
+      name: typeof name === 'string' ? name : null,
+      trackers: texts(trackers),
+      webSeeds: texts(webSeeds),
+      acceptableSources: texts(acceptableSources),
+      exactSources: texts(exactSources),
+      peers: texts(peers)
+    }
   }
 }
 

@@ -12,8 +12,10 @@ export interface Magnet {
   readonly trackers: readonly string[]
   /** `xs`: where the `.torrent` is, http(s) only. */
   readonly exactSources: readonly string[]
-  /** `ws` and `as`: where the content is, http(s) only. */
+  /** `ws`: web seeds (BEP 19), http(s) only. */
   readonly webSeeds: readonly string[]
+  /** `as`: where the content itself is, http(s) only. */
+  readonly acceptableSources: readonly string[]
   /** `x.pe`: `host:port` or `[address]:port`. */
   readonly peers: readonly string[]
   /** `so`: zero-based file indexes, ascending; empty when the link does not choose. */
@@ -45,7 +47,8 @@ export function parseMagnet (uri: string): Magnet {
     name: all('dn').find(name => name !== '') ?? null,
     trackers: trackerUrls(all('tr'), maxTrackers),
     exactSources: httpUrls(all('xs'), maxSources),
-    webSeeds: httpUrls([...all('ws'), ...all('as')], maxSources),
+    webSeeds: httpUrls(all('ws'), maxSources),
+    acceptableSources: httpUrls(all('as'), maxSources),
     peers: [...new Set(all('x.pe').filter(isPeer))].slice(0, maxPeers),
     selectOnly: selectionOf(all('so'))
   }
@@ -59,6 +62,7 @@ export function formatMagnet (magnet: Pick<Magnet, 'infohash'> & Partial<Magnet>
   for (const url of magnet.trackers ?? []) add('tr', url)
   for (const url of magnet.exactSources ?? []) add('xs', url)
   for (const url of magnet.webSeeds ?? []) add('ws', url)
+  for (const url of magnet.acceptableSources ?? []) add('as', url)
   for (const peer of magnet.peers ?? []) if (isPeer(peer)) pairs.push(`x.pe=${peer}`)
   if (magnet.selectOnly !== undefined && magnet.selectOnly.length > 0) pairs.push(`so=${rangesOf(magnet.selectOnly)}`)
   return `magnet:?${pairs.join('&')}`

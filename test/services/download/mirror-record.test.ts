@@ -5,9 +5,8 @@ import type { TorrentFile } from '../../../services/torrent/metadata.ts'
 
 const mirror: Mirror = {
   name: 'mirror.example',
-  isTrusted: false,
   mayHave: (file) => file.index !== 9,
-  request: async ({ end }) => ({ url: new URL('http://mirror.example/'), headers: {}, end, reply: 'range' })
+  request: async ({ end }) => ({ url: new URL('http://mirror.example/'), isTrusted: false, headers: {}, end, reply: 'range' })
 }
 function file (index: number): TorrentFile {
   return { index, components: ['x'], name: 'x', path: 'x', lengthBytes: 10_000_000, offset: 0, isPadding: false }

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { templateMirrors, webSeedMirrors } from '../../../services/download/mirrors.ts'
-import type { Mirror } from '../../../services/download/mirror.ts'
+import { directMirrors, templateMirrors, webSeedMirrors } from '../../../services/download/mirrors.ts'
+import type { Mirror, MirrorRequest } from '../../../services/download/mirror.ts'
 import type { Metadata, TorrentFile } from '../../../services/torrent/metadata.ts'
 
 const infohash = '39730aa7c09b864432bc8c878c20c933059241fd'
@@ -15,8 +15,12 @@ function torrent (name: string, files: TorrentFile[], isMultiFile: boolean, webS
   }
 }
 
+async function requestOf (mirror: Mirror | undefined, file: TorrentFile): Promise<MirrorRequest | undefined> {
+  return await mirror?.request({ file, start: 0, end: 0 }, AbortSignal.timeout(1000))
+}
+
 async function urlOf (mirror: Mirror | undefined, file: TorrentFile): Promise<URL | undefined> {
-  return (await mirror?.request({ file, start: 0, end: 0 }, AbortSignal.timeout(1000)))?.url
+  return (await requestOf(mirror, file))?.url
 }
 
 t.test('a web seed of a single file is the file; with a slash at its end, its folder', async (t) => {
@@ -29,7 +33,7 @@ t.test('a web seed of a single file is the file; with a slash at its end, its fo
   ] as const) {
     const [mirror] = webSeedMirrors(torrent('a b.mp4', [video], false, [seed]), [])
     t.equal((await urlOf(mirror, video))?.href, url)
-    t.equal(mirror?.isTrusted, false)
+    t.equal((await requestOf(mirror, video))?.isTrusted, false)
     t.equal(mirror?.name, 'seed.example')
   }
 })
@@ -69,6 +73,22 @@ t.test('seeds of the magnet count too; twice the same, other schemes and nonsens
   t.strictSame(mirrors.map(({ name }) => name), ['a.example', 'c.example'])
 })
 
+t.test("a magnet's acceptable source is the file itself, in a folder the one of that name, else the one people mean", async (t) => {
+  const [text, video, episode] = [file(['readme.txt']), { ...file(['big.mp4'], 1), lengthBytes: 9 }, file(['s 1', 'e 1.mkv'], 2)]
+  const single = torrent('v.mp4', [file(['v.mp4'])], false, [])
+  t.equal((await urlOf(directMirrors(single, ['http://a.example/get?id=1'])[0], file(['v.mp4'])))?.href, 'http://a.example/get?id=1')
+  t.equal((await urlOf(directMirrors(single, ['http://a.example/x/'])[0], file(['v.mp4'])))?.href, 'http://a.example/x/v.mp4')
+  const folder = torrent('Show', [text, video, episode], true, ['http://seed.example/'])
+  for (const [source, wanted] of [['http://a.example/get?id=1', video], ['http://a.example/some/e%201.mkv', episode], ['http://a.example/readme.txt', text]] as const) {
+    const [mirror, ...more] = directMirrors(folder, [source])
+    t.strictSame(more, [])
+    t.equal((await urlOf(mirror, wanted))?.href, source)
+    t.strictSame([text, video, episode].filter((each) => mirror?.mayHave(each)), [wanted])
+  }
+  t.equal((await urlOf(directMirrors(folder, ['http://a.example/pub/'])[0], episode))?.href, 'http://a.example/pub/Show/s%201/e%201.mkv')
+  t.strictSame(directMirrors(folder, ['nonsense', 'ftp://a.example/x']), [])
+})
+
 t.test('templates of the operator', async (t) => {
   const video = file(['Se#1', 'ep 1+2?.mkv'], 4)
   for (const [template, url] of [
@@ -79,7 +99,7 @@ t.test('templates of the operator', async (t) => {
   ] as const) {
     const [mirror] = templateMirrors([template], { infohash })
     t.equal((await urlOf(mirror, video))?.href, url)
-    t.equal(mirror?.isTrusted, true)
+    t.equal((await requestOf(mirror, video))?.isTrusted, true)
     t.notMatch(mirror?.name, /pass/)
   }
   t.strictSame(templateMirrors(['{hash}', 'file:///{path}', ''], { infohash }), [])

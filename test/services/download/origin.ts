@@ -73,11 +73,12 @@ export function noise (lengthBytes: number, seed = 'noise'): Buffer {
 }
 
 /** A torrent of one file, or of a folder. A file whose path begins with `.pad` is padding, and zeros. */
-export function makeTorrent ({ name, content, pieceLength = 16_384, webSeeds = [] }: {
+export function makeTorrent ({ name, content, pieceLength = 16_384, webSeeds = [], httpSeeds = [] }: {
   name: string
   content: Buffer | ReadonlyArray<readonly [path: readonly string[], bytes: Buffer]>
   pieceLength?: number
   webSeeds?: readonly string[]
+  httpSeeds?: readonly string[]
 }): TestTorrent {
   const files = Buffer.isBuffer(content) ? [content] : content.map(([, bytes]) => bytes)
   const bytes = Buffer.concat(files)
@@ -87,7 +88,7 @@ export function makeTorrent ({ name, content, pieceLength = 16_384, webSeeds = [
     ? { length: content.length }
     : { files: content.map(([path, { length }]) => sorted({ ...(path[0] === '.pad' ? { attr: 'p' } : {}), length, path: [...path] })) }
   const info = sorted({ ...shape, name, 'piece length': pieceLength, pieces: Buffer.concat(hashes) })
-  const torrent = encode(sorted({ info, 'url-list': [...webSeeds] }))
+  const torrent = encode(sorted({ httpseeds: [...httpSeeds], info, 'url-list': [...webSeeds] }))
   return { metadata: parseMetadata(torrent), files, content: bytes }
 }
 

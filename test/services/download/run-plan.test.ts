@@ -16,7 +16,7 @@ const geometry = new Geometry(metadata)
 interface Setting { plan: RunPlan, runs: Set<Run>, there: Set<number>, records: MirrorRecord[] }
 
 function setting (...names: string[]): Setting {
-  const records = (names.length === 0 ? ['a.example'] : names).map((name) => new MirrorRecord({ name, isTrusted: true, mayHave: () => true, request: async ({ end }) => ({ url: new URL(`http://${name}/`), headers: {}, end, reply: 'range' }) }))
+  const records = (names.length === 0 ? ['a.example'] : names).map((name) => new MirrorRecord({ name, mayHave: () => true, request: async ({ end }) => ({ url: new URL(`http://${name}/`), isTrusted: true, headers: {}, end, reply: 'range' }) }))
   const runs = new Set<Run>()
   const there = new Set<number>()
   return { plan: new RunPlan({ store: { geometry, metadata, has: (piece) => there.has(piece) }, records, runs }), runs, there, records }

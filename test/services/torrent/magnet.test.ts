@@ -5,7 +5,7 @@ import type { Magnet } from '../../../services/torrent/magnet.ts'
 
 const hash = '08ada5a7a6183aae1e09d831df6748d566095a10'
 const base = `magnet:?xt=urn:btih:${hash}`
-const nothing = { name: null, trackers: [], exactSources: [], webSeeds: [], peers: [], selectOnly: [] }
+const nothing = { name: null, trackers: [], exactSources: [], webSeeds: [], acceptableSources: [], peers: [], selectOnly: [] }
 
 t.test('reads the magnet link of a free torrent', async t => {
   t.same(parseMagnet(`${base}&dn=Sintel&tr=udp%3A%2F%2Fexplodie.org%3A6969&tr=udp%3A%2F%2Ftracker.opentrackr.org%3A1337&tr=wss%3A%2F%2Ftracker.btorrent.xyz` +
@@ -61,7 +61,8 @@ t.test('sources and seeds: http(s) without credentials', async t => {
   const magnet = parseMagnet(`${base}&xs=urn:btpk:${'a'.repeat(64)}&xs=file:///etc/passwd&xs=http://user:pw@x.example/a&xs=http://x.example/a.torrent` +
     '&as=https://x.example/a.mp4&ws=http://x.example/&ws=ftp://x.example/&as=http://x.example/')
   t.same(magnet.exactSources, ['http://x.example/a.torrent'])
-  t.same(magnet.webSeeds, ['http://x.example/', 'https://x.example/a.mp4'])
+  t.same(magnet.webSeeds, ['http://x.example/'])
+  t.same(magnet.acceptableSources, ['https://x.example/a.mp4', 'http://x.example/'])
 })
 
 t.test('peers: an address or name with a port', async t => {
@@ -110,13 +111,14 @@ t.test('what is formatted is read back the same, also by parse-torrent', async t
     trackers: ['http://t.example/announce?key=a&b=c', 'udp://t.example:1'],
     exactSources: ['https://x.example/a.torrent?sig=x=='],
     webSeeds: ['https://x.example/f?a=b&c=d#e'],
+    acceptableSources: ['https://x.example/g?a=b+c&d=e='],
     peers: ['1.2.3.4:6881', '[2001:db8::1]:51413'],
     selectOnly: [0, 2, 4, 6, 7, 8]
   }
   const uri = formatMagnet(full)
   t.same(parseMagnet(uri), full)
   const oracle = await parseTorrent(uri)
-  t.match(oracle, { infoHash: hash, announce: full.trackers, urlList: full.webSeeds, peerAddresses: full.peers, so: full.selectOnly })
+  t.match(oracle, { infoHash: hash, announce: full.trackers, urlList: [...full.acceptableSources, ...full.webSeeds], peerAddresses: full.peers, so: full.selectOnly })
   t.equal(formatMagnet({ infohash: hash }), base)
   t.equal(formatMagnet({ infohash: hash, ...nothing }), base)
   t.equal(formatMagnet({ infohash: hash, name: 'a\ud800' }), `${base}&dn=a%EF%BF%BD`)
