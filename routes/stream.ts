@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import { hopsOf } from '../services/download/via.ts'
 import { formatBytes } from '../services/format.ts'
 import { streamBody } from '../services/http/body.ts'
 import { contentTypeOf } from '../services/http/content-type.ts'
@@ -47,6 +48,7 @@ const stream: FastifyPluginAsyncTypebox = async (fastify) => {
         infohash: infohashOf(request.params.infoHash),
         fileIndex: fileIndexOf(request.query.fileIndex ?? ''),
         trackers: trackerUrls(request.query.tr ?? [], MAX_TRACKERS),
+        hops: hopsOf(request.headers.via),
         head: method === 'HEAD' ? null : parseRangeHead(request.headers.range)
       }
       const fields = { infohash: wanted.infohash }

@@ -18,6 +18,7 @@ export const reasonCodes = {
   P2P_UNAVAILABLE: { isTemporary: true, isFinal: false },
   HTTP_NO_MIRROR: { isTemporary: true, isFinal: false },
   HTTP_MIRRORS_FAILED: { isTemporary: true, isFinal: false },
+  HTTP_LOOP: { isTemporary: false, isFinal: false },
   HTTP_TIMEOUT: { isTemporary: true, isFinal: false },
   ADDRESS_REFUSED: { isTemporary: false, isFinal: false },
   SOURCE_TIMEOUT: { isTemporary: true, isFinal: false },

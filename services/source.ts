@@ -8,6 +8,8 @@ export interface StreamRequest {
   readonly fileIndex: number | null
   /** Tracker URLs to add to the search. */
   readonly trackers: readonly string[]
+  /** Other Self-Stremes that ask on behalf of their own clients, the first first: whoever downloads from mirrors must not come back to them. */
+  readonly hops?: readonly string[]
   /**
    * Where the client wants to begin: a source answers when the first bytes from there can be read.
    * `start` counts from the beginning, `last` from the end; null: headers only, no content has to be fetched.

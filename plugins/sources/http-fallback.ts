@@ -3,6 +3,7 @@ import { Fetcher } from '../../services/download/fetcher.ts'
 import { sourcesOff } from '../../services/filling.ts'
 import { httpSource } from '../../services/download/http-source.ts'
 import { PieceMemory } from '../../services/download/piece-memory.ts'
+import { newHop } from '../../services/download/via.ts'
 import { memoryBudget, memoryLimits } from '../../services/memory-budget.ts'
 
 export default fp(async function httpFallback (fastify) {
@@ -18,6 +19,7 @@ export default fp(async function httpFallback (fastify) {
     memory: new PieceMemory(memoryBudget(memoryLimits()).downloadBytes),
     stallTimeoutMs: config.STALL_TIMEOUT,
     patienceMs: config.P2P_TIMEOUT,
+    hop: newHop(),
     log
   })
   fastify.sources.add({ ...source, priority: 40 })

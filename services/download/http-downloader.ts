@@ -23,7 +23,7 @@ export interface HttpDownloaderOptions {
   readonly metadata: Metadata
   readonly store: PieceStore
   readonly mirrors: readonly Mirror[]
-  readonly fetcher: Fetcher
+  readonly fetcher: Pick<Fetcher, 'get'>
   readonly log: Log
   readonly maxConnections?: number
   /** Where each connection takes the memory for its piece; by default, memory of this download's own. */

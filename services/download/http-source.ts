@@ -8,6 +8,7 @@ import { HttpDownloader } from './http-downloader.ts'
 import { httpSeedMirrors } from './http-seeds.ts'
 import { directMirrors, templateMirrors, webSeedMirrors } from './mirrors.ts'
 import { lookupTorrent } from './torrent-lookup.ts'
+import { isLoop, viaOf } from './via.ts'
 import type { PieceMemory } from './piece-memory.ts'
 import type { Log } from '../log.ts'
 import type { Filler } from '../pieces/filler.ts'
@@ -31,16 +32,20 @@ export interface HttpSourceOptions {
   readonly stallTimeoutMs: number
   /** So long from the torrent's start another source may bring the metadata that no lookup found. */
   readonly patienceMs: number
+  /** This server among the Self-Stremes that a request may come through. */
+  readonly hop: string
   readonly log: Log
 }
 
 /** HTTP download as a source: any infohash is its own, whose `.torrent` can be had and which has a mirror. */
 export function httpSource (options: HttpSourceOptions): Omit<Source, 'priority'> {
-  const { torrents } = options
+  const { torrents, hop } = options
   return {
     name: 'http-fallback',
     async open (request, signal) {
-      const lease = torrents.join(request.infohash, { trackers: request.trackers })
+      const { infohash, trackers, hops = [] } = request
+      if (isLoop(hops, hop)) throw new CodedError('HTTP_LOOP', 'the request came through this server already, or through too many: servers have each other as mirrors (Via)')
+      const lease = torrents.join(infohash, { trackers, hops })
       try {
         return await openFromMirrors(request, lease.torrent, options, signal)
       } finally {
@@ -69,7 +74,7 @@ async function exhausted (filler: Filler, signal: AbortSignal): Promise<never> {
 
 /** Metadata, then the mirrors that it and the configuration name. It belongs to the torrent and outlives the request. */
 async function startDownload (torrent: Torrent, request: StreamRequest, options: HttpSourceOptions): Promise<HttpDownloader> {
-  const { fetcher, log, memory, mirrorUrls } = options
+  const { fetcher, hop, log, memory, mirrorUrls } = options
   const fields = { infohash: torrent.infohash }
   log.info(fields, '[Hybrid] Falling back to HTTP download...')
   const metadata = torrent.metadata ?? await findMetadata(torrent, options)
@@ -83,7 +88,10 @@ async function startDownload (torrent: Torrent, request: StreamRequest, options:
     throw new CodedError('HTTP_NO_MIRROR', 'the torrent names no web seed, and neither HTTP_MIRROR_URLS nor WEBTOR_URL is set: there is nowhere to download from')
   }
   log.info(fields, '[Hybrid] Step 4: Downloading video file via HTTP...')
-  return new HttpDownloader({ metadata, store, mirrors, fetcher, memory, log })
+  const get: Fetcher['get'] = async (url, { headers, ...options }) => {
+    return await fetcher.get(url, { ...options, headers: { ...headers, via: viaOf(torrent.hints.hops, hop) } })
+  }
+  return new HttpDownloader({ metadata, store, mirrors, fetcher: { get }, memory, log })
 }
 
 /** From the caches of `.torrent` files, or from whichever other source brings it meanwhile. */

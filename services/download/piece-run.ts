@@ -27,7 +27,7 @@ export interface Run {
 
 export interface RunOptions {
   readonly store: Pick<PieceStore, 'geometry' | 'metadata'>
-  readonly fetcher: Fetcher
+  readonly fetcher: Pick<Fetcher, 'get'>
   readonly headersTimeoutMs: number
   readonly idleTimeoutMs: number
   /** Told of each URL that is asked. */

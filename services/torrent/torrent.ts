@@ -18,6 +18,8 @@ export interface Hints {
   readonly acceptableSources?: readonly string[]
   readonly exactSources?: readonly string[]
   readonly peers?: readonly string[]
+  /** Servers that wait for this torrent, as in StreamRequest. */
+  readonly hops?: readonly string[]
 }
 
 export interface TorrentOptions {
@@ -40,7 +42,7 @@ export class Torrent extends EventEmitter<{ hints: [], filler: [ClosableFiller] 
   readonly infohash: string
   /** When the start began, on the clock of performance.now(): limits of a start count from here, for every requester. */
   readonly startedAt = performance.now()
-  readonly hints = { trackers: new Set<string>(), webSeeds: new Set<string>(), acceptableSources: new Set<string>(), exactSources: new Set<string>(), peers: new Set<string>() }
+  readonly hints = { trackers: new Set<string>(), webSeeds: new Set<string>(), acceptableSources: new Set<string>(), exactSources: new Set<string>(), peers: new Set<string>(), hops: new Set<string>() }
   name: string | null = null
   #metadata: Metadata | null = null
   #store: PieceStore | null = null
@@ -73,7 +75,7 @@ export class Torrent extends EventEmitter<{ hints: [], filler: [ClosableFiller] 
   addHints (hints: Hints): void {
     this.name ??= hints.name ?? null
     let isNew = false
-    for (const kind of ['trackers', 'webSeeds', 'acceptableSources', 'exactSources', 'peers'] as const) {
+    for (const kind of ['trackers', 'webSeeds', 'acceptableSources', 'exactSources', 'peers', 'hops'] as const) {
       for (const hint of hints[kind] ?? []) {
         if (this.hints[kind].size >= HINT_LIMIT || this.hints[kind].has(hint)) continue
         this.hints[kind].add(hint)
