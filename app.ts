@@ -4,7 +4,9 @@ import cache from './plugins/cache.ts'
 import config from './plugins/config.ts'
 import connections from './plugins/connections.ts'
 import errors, { answerFrameworkError } from './plugins/errors.ts'
+import fetcher from './plugins/fetcher.ts'
 import lock from './plugins/lock.ts'
+import metadata from './plugins/metadata.ts'
 import sourceChain from './plugins/source-chain.ts'
 import storedFiles from './plugins/stored-files.ts'
 import swarm from './plugins/swarm.ts'
@@ -53,6 +55,8 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
 
   await app.register(storedFiles)
   await app.register(budget)
+  await app.register(fetcher)
+  await app.register(metadata)
   await app.register(torrents)
   await app.register(cache)
   await app.register(verification)

@@ -15,10 +15,11 @@ export default fp(async function torrents (fastify) {
     stored: fastify.stored,
     room: fastify.budget,
     use: fastify.lastUse,
+    resolver: fastify.metadata,
     lingerMs: LINGER * 1000,
     maxTorrents: MAX_TORRENTS,
     log: fastify.log
   })
   fastify.decorate('torrents', torrents)
   fastify.addHook('onClose', async () => { await torrents.close() })
-}, { name: 'torrents', dependencies: ['config', 'stored-files', 'budget'] })
+}, { name: 'torrents', dependencies: ['config', 'stored-files', 'budget', 'metadata'] })

@@ -1,5 +1,4 @@
 import fp from 'fastify-plugin'
-import { Fetcher } from '../../services/download/fetcher.ts'
 import { sourcesOff } from '../../services/filling.ts'
 import { httpSource } from '../../services/download/http-source.ts'
 import { PieceMemory } from '../../services/download/piece-memory.ts'
@@ -7,14 +6,11 @@ import { newHop } from '../../services/download/via.ts'
 import { memoryBudget, memoryLimits } from '../../services/memory-budget.ts'
 
 export default fp(async function httpFallback (fastify) {
-  const { torrents, log, config } = fastify
+  const { torrents, fetcher, log, config } = fastify
   if (sourcesOff(config)['http-fallback'] !== undefined) return
-  const fetcher = new Fetcher({ allowPrivateNetworks: config.HTTP_ALLOW_PRIVATE_NETWORKS })
-  fastify.addHook('onClose', async () => { await fetcher.close() })
   const source = httpSource({
     torrents,
     fetcher,
-    metadataUrls: config.TORRENT_METADATA_URLS,
     mirrorUrls: config.HTTP_MIRROR_URLS,
     memory: new PieceMemory(memoryBudget(memoryLimits()).downloadBytes),
     stallTimeoutMs: config.STALL_TIMEOUT,
@@ -23,4 +19,4 @@ export default fp(async function httpFallback (fastify) {
     log
   })
   fastify.sources.add({ ...source, priority: 40 })
-}, { name: 'http-fallback-source', dependencies: ['source-chain', 'torrents'], encapsulate: true })
+}, { name: 'http-fallback-source', dependencies: ['source-chain', 'torrents', 'fetcher'], encapsulate: true })

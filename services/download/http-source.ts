@@ -1,5 +1,5 @@
 import { abortable, pause, race } from '../deadline.ts'
-import { CodedError } from '../errors.ts'
+import { CodedError, reasonCodes } from '../errors.ts'
 import { formatBytes } from '../format.ts'
 import { isVideo } from '../http/content-type.ts'
 import { openFilledFile } from '../pieces/filled-file.ts'
@@ -7,7 +7,6 @@ import { selectFile } from '../torrent/file-selection.ts'
 import { HttpDownloader } from './http-downloader.ts'
 import { httpSeedMirrors } from './http-seeds.ts'
 import { directMirrors, templateMirrors, webSeedMirrors } from './mirrors.ts'
-import { lookupTorrent } from './torrent-lookup.ts'
 import { isLoop, viaOf } from './via.ts'
 import type { PieceMemory } from './piece-memory.ts'
 import type { Log } from '../log.ts'
@@ -23,8 +22,6 @@ const HOPE_INTERVAL_MS = 100
 export interface HttpSourceOptions {
   readonly torrents: Torrents
   readonly fetcher: Fetcher
-  /** `.torrent` by infohash: URLs with `{hash}` or `{HASH}`. */
-  readonly metadataUrls: readonly string[]
   /** The file itself: URLs with `{hash}`, `{index}` and so on. */
   readonly mirrorUrls: readonly string[]
   /** For the pieces of all downloads. */
@@ -94,23 +91,23 @@ async function startDownload (torrent: Torrent, request: StreamRequest, options:
   return new HttpDownloader({ metadata, store, mirrors, fetcher: { get }, memory, log })
 }
 
-/** From the caches of `.torrent` files, or from whichever other source brings it meanwhile. */
-async function findMetadata (torrent: Torrent, { fetcher, metadataUrls, patienceMs, log }: HttpSourceOptions): Promise<Metadata> {
-  const fields = { infohash: torrent.infohash }
-  log.info(fields, '[Hybrid] Step 1: Downloading .torrent file...')
-  const metadata = await race(torrent.closing,
+/** From a lookup, or from whichever other source brings it meanwhile. */
+async function findMetadata (torrent: Torrent, { patienceMs }: HttpSourceOptions): Promise<Metadata> {
+  return await race(torrent.closing,
     async (signal) => {
-      try {
-        return await lookupTorrent({ infohash: torrent.infohash, templates: metadataUrls, exactSources: [...torrent.hints.exactSources], fetcher, signal, log })
-      } catch (error) {
-        while (mayBringMetadata(torrent, patienceMs)) await pause(HOPE_INTERVAL_MS, signal)
-        throw error
+      for (;;) {
+        const { reasonsToLook } = torrent
+        try {
+          return await abortable(torrent.lookUp(), signal)
+        } catch (error) {
+          if (error instanceof CodedError && reasonCodes[error.code].isFinal) throw error
+          while (mayBringMetadata(torrent, patienceMs) && torrent.reasonsToLook === reasonsToLook) await pause(HOPE_INTERVAL_MS, signal)
+          if (torrent.reasonsToLook === reasonsToLook) throw error
+        }
       }
     },
     async (signal) => (await torrent.ready(signal)).metadata
   )
-  log.info(fields, `[Hybrid] Downloaded .torrent (${metadata.torrent.length} bytes)`)
-  return metadata
 }
 
 /** Is there another filler that is still looking, or has peers to ask? */

@@ -44,6 +44,7 @@ async function openFromSwarm (request: StreamRequest, torrent: Torrent, options:
   if (swarm.status.state === 'unavailable') throw new CodedError('P2P_UNAVAILABLE', swarm.status.reason)
   const filler = await torrent.fill('p2p', async () => {
     log.info({ infohash: torrent.infohash }, `[Hybrid] Trying P2P (timeout: ${timeoutMs}ms)...`)
+    if (torrent.store === null) void lookUp(torrent, log)
     return fillFromSwarm(torrent, swarm, log)
   })
   try {
@@ -93,6 +94,15 @@ function fillFromSwarm (torrent: Torrent, swarm: Swarm, log: Log): ClosableFille
     filler.addPeers([...torrent.hints.peers])
   })
   return Object.assign(filler, { close: () => { filler.leave() } })
+}
+
+/** A `.torrent` that somebody has over HTTP spares the peers' one, which comes late, or never where no peer has it whole. */
+async function lookUp (torrent: Torrent, log: Log): Promise<void> {
+  try {
+    await torrent.provide(await torrent.lookUp())
+  } catch (error) {
+    log.debug({ infohash: torrent.infohash, err: error }, 'no metadata but from the swarm')
+  }
 }
 
 async function takeMetadata (torrent: Torrent, bytes: Buffer, log: Log): Promise<void> {

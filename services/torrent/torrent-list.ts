@@ -262,6 +262,9 @@ function reasonOf (download: Download | undefined, torrent: Torrent | null): str
   if (download?.isDone === true) return null
   const fillers = torrent?.fillers.map(({ name, state }) => `${name}: ${state}`) ?? []
   if (download?.source == null && download?.reason != null) return download.reason
-  if (torrent !== null && torrent.metadata === null) return ['waiting for metadata', ...fillers].join('; ')
+  if (torrent !== null && torrent.metadata === null) {
+    const lookup = torrent.lookupFailure
+    return ['waiting for metadata', ...lookup === null ? [] : [lookup.message], ...fillers].join('; ')
+  }
   return fillers.length > 0 ? fillers.join('; ') : null
 }

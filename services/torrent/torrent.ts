@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
-import { abortable } from '../deadline.ts'
-import { CodedError } from '../errors.ts'
+import { abortable, race } from '../deadline.ts'
+import { asCoded, CodedError } from '../errors.ts'
 import type { Filler } from '../pieces/filler.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
 import type { Metadata } from './metadata.ts'
@@ -26,6 +26,8 @@ export interface TorrentOptions {
   readonly infohash: string
   /** Finds metadata that is already on disk. Never rejects. */
   readonly loadMetadata: () => Promise<Metadata | null>
+  /** Asks whoever may know the `.torrent` beside the fillers; null where nobody is to be asked. */
+  readonly findMetadata: ((wanted: { readonly infohash: string, readonly exactSources: readonly string[] }, signal: AbortSignal) => Promise<Metadata>) | null
   /** Keeps the metadata and opens its piece store. Called until it has worked once, with metadata that was checked. */
   readonly openStore: (metadata: Metadata) => Promise<PieceStore>
   /** Takes leave of the store, and closes it. */
@@ -48,6 +50,9 @@ export class Torrent extends EventEmitter<{ hints: [], filler: [ClosableFiller] 
   #store: PieceStore | null = null
   #opening: Promise<PieceStore> | null = null
   readonly #ready = Promise.withResolvers<PieceStore>()
+  #lookup: Promise<Metadata> | null = null
+  #lookupFailure: CodedError | null = null
+  #reasonsToLook = 0
   readonly #fillers = new Map<string, Promise<ClosableFiller>>()
   readonly #liveFillers = new Set<ClosableFiller>()
   readonly #closing = new AbortController()
@@ -68,6 +73,10 @@ export class Torrent extends EventEmitter<{ hints: [], filler: [ClosableFiller] 
   get fillers (): readonly ClosableFiller[] { return [...this.#liveFillers] }
   get receivedBytes (): number { return this.fillers.reduce((sum, filler) => sum + filler.receivedBytes, 0) }
   get peersConnected (): number { return this.fillers.reduce((sum, filler) => sum + filler.peersConnected, 0) }
+  /** Why the last lookup of the `.torrent` found nothing; null when none has failed. */
+  get lookupFailure (): CodedError | null { return this.#lookupFailure }
+  /** Grows when looking for the `.torrent` once more may help: a source was named, or somebody added the torrent again. */
+  get reasonsToLook (): number { return this.#reasonsToLook }
   /** Aborts when the torrent closes. */
   get closing (): AbortSignal { return this.#closing.signal }
 
@@ -80,9 +89,15 @@ export class Torrent extends EventEmitter<{ hints: [], filler: [ClosableFiller] 
         if (this.hints[kind].size >= HINT_LIMIT || this.hints[kind].has(hint)) continue
         this.hints[kind].add(hint)
         isNew = true
+        if (kind === 'exactSources') this.#reasonsToLook++
       }
     }
     if (isNew) this.emit('hints')
+  }
+
+  /** Somebody asks anew: a lookup that failed is worth another. */
+  askAgain (): void {
+    this.#reasonsToLook++
   }
 
   /** Opens the store where metadata is on disk already. Throws STORE_FAILED; then the next caller tries again. */
@@ -97,6 +112,24 @@ export class Torrent extends EventEmitter<{ hints: [], filler: [ClosableFiller] 
     this.#closing.signal.throwIfAborted()
     this.#opening ??= this.#open(metadata)
     return await this.#opening
+  }
+
+  /**
+   * Looks for the `.torrent`: once for all who ask, until the first of them or a filler has it. It is up to the callers to
+   * provide() it. Rejects with METADATA_NOT_FOUND, METADATA_V2_ONLY, or when the torrent closes; then the next caller
+   * tries again.
+   */
+  async lookUp (): Promise<Metadata> {
+    if (this.#metadata !== null) return this.#metadata
+    if (this.#lookup === null) {
+      const lookup = this.#lookUp()
+      this.#lookup = lookup
+      lookup.catch((error: unknown) => {
+        this.#lookup = null
+        this.#lookupFailure = asCoded(error, 'METADATA_NOT_FOUND')
+      })
+    }
+    return await this.#lookup
   }
 
   /** The store, as soon as metadata is there. Rejects with the signal's reason, or when the torrent closes. */
@@ -124,6 +157,15 @@ export class Torrent extends EventEmitter<{ hints: [], filler: [ClosableFiller] 
     await Promise.allSettled([...this.#liveFillers].map(async (filler) => { await filler.close() }))
     const store = await this.#opening?.catch(() => null)
     if (store != null) await this.#options.closeStore(store)
+  }
+
+  async #lookUp (): Promise<Metadata> {
+    const { findMetadata } = this.#options
+    if (findMetadata === null) throw new CodedError('METADATA_NOT_FOUND', 'nobody is asked for .torrent files over HTTP')
+    return await race(this.closing,
+      async (signal) => await findMetadata({ infohash: this.infohash, exactSources: [...this.hints.exactSources] }, signal),
+      async (signal) => (await this.ready(signal)).metadata
+    )
   }
 
   async #open (metadata: Metadata): Promise<PieceStore> {

@@ -27,11 +27,21 @@ export interface TorrentsOptions {
   readonly room?: Room
   /** Is told what is streamed. */
   readonly use?: StreamUse
+  /** Finds `.torrent` files; without it only fillers and the disk bring metadata. */
+  readonly resolver?: Resolver | null
   /** A torrent that nobody needs lives on so long. */
   readonly lingerMs: number
   /** So many run at once. */
   readonly maxTorrents: number
   readonly log: Log
+}
+
+/** Who finds the `.torrent` of an infohash, and remembers for a while who does not have it. */
+export interface Resolver {
+  /** Throws METADATA_NOT_FOUND, METADATA_V2_ONLY, or the signal's reason. */
+  resolve (wanted: { readonly infohash: string, readonly exactSources: readonly string[] }, signal: AbortSignal): Promise<Metadata>
+  /** Makes the next resolve() ask everybody again. */
+  forget (infohash: string): void
 }
 
 /** A claim on a torrent: while one is held it stays open. Releasing twice does nothing more. */
@@ -83,10 +93,13 @@ export class Torrents {
     return this.#entries.get(infohash)?.torrent ?? null
   }
 
-  /** Remembers what may help to find this torrent, for whenever it starts. */
+  /** Remembers what may help to find this torrent, for whenever it starts; who did not have it is asked again. */
   remember (infohash: string, hints: Hints): void {
     this.#hints.set(infohash, hints)
-    this.get(infohash)?.addHints(hints)
+    this.#options.resolver?.forget(infohash)
+    const torrent = this.get(infohash)
+    torrent?.addHints(hints)
+    torrent?.askAgain()
   }
 
   forget (infohash: string): void {
@@ -288,8 +301,10 @@ export class Torrents {
   #create (infohash: string): Torrent {
     const before = this.#closing.get(infohash) ?? Promise.resolve()
     const promotions = new Set<Promise<void>>()
+    const { resolver = null } = this.#options
     return new Torrent({
       infohash,
+      findMetadata: resolver === null ? null : async (wanted, signal) => await resolver.resolve(wanted, signal),
       loadMetadata: async () => {
         await before
         return await this.knownMetadata(infohash)

@@ -51,7 +51,7 @@ t.test('an empty environment gives the documented defaults', async t => {
     DOWNLOAD_LIMIT: null,
     SEED_RATIO: 1,
     ENABLE_HTTP_FALLBACK: true,
-    TORRENT_METADATA_URLS: ['https://itorrents.org/torrent/{HASH}.torrent', 'https://academictorrents.com/download/{hash}.torrent'],
+    TORRENT_METADATA_URLS: ['https://itorrents.org/torrent/{HASH}.torrent', 'https://academictorrents.com/download/{hash}.torrent', 'https://archive.org/advancedsearch.php?q=btih:{hash}&fl[]=identifier&rows=3&output=json'],
     HTTP_MIRROR_URLS: [],
     WEBTOR_URL: null,
     WEBTOR_TOKEN: null,
