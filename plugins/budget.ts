@@ -32,6 +32,8 @@ export default fp(async function budget (fastify) {
     torrents: {
       isBusy: (infohash) => fastify.torrents.isBusy(infohash),
       whileClosed: async (infohash, work, limitMs) => await fastify.torrents.whileClosed(infohash, work, limitMs),
+      hasStore: (infohash) => fastify.torrents.hasStore(infohash),
+      whileUnwanted: async (infohash, fileIndex, work, limitMs) => await fastify.torrents.whileUnwanted(infohash, fileIndex, work, limitMs),
       edgesOf: (infohash, fileIndex) => fastify.torrents.edgesOf(infohash, fileIndex),
       nameOf: async (infohash) => await fastify.torrents.nameOf(infohash)
     },

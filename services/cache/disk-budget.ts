@@ -24,6 +24,13 @@ export interface RunningTorrents {
    * files. false: it is busy, or did not close within `limitMs`; then `work` does not run any more.
    */
   whileClosed (infohash: string, work: () => Promise<void>, limitMs: number): Promise<boolean>
+  /** Can the torrent, busy as it may be, let single files go? */
+  hasStore (infohash: string): boolean
+  /**
+   * Lets one file of a running torrent go, then runs `work`, while the torrent stays open. false: somebody reads it, or
+   * it was not let go within `limitMs`; then `work` does not run.
+   */
+  whileUnwanted (infohash: string, fileIndex: number, work: () => Promise<void>, limitMs: number): Promise<boolean>
   /** The pieces of a file that reach into others, with their lengths: each may be kept whole beside it. */
   edgesOf (infohash: string, fileIndex: number): ReadonlyMap<number, number>
   nameOf (infohash: string): Promise<string | null>
@@ -235,7 +242,7 @@ export class DiskBudget implements Room {
         return { outcome: isPlaced ? 'placed' : 'unknown' }
       }
       if (this.#options.isReadOnly === true) return { outcome: 'read-only' }
-      if (mine.some((victim) => this.#isInUse(victim))) return { outcome: 'busy' }
+      if (this.#isAtWork(infohash) || this.#options.lastUse.isStreaming(infohash)) return { outcome: 'busy' }
       const gone = await this.#evictAll(mine)
       if (gone.length < mine.length) return { outcome: 'busy' }
       return { outcome: 'removed', ...totalOf(gone) }
@@ -396,7 +403,6 @@ export class DiskBudget implements Room {
 
   async #evict (victim: Victim, isNeeded: () => boolean): Promise<boolean> {
     const { infohash, kind, countedBytes } = victim
-    this.#evicting = infohash
     try {
       if (!await victim.evict(isNeeded)) return false
       this.#options.log.info({ infohash, kind, countedBytes }, `evicted ${formatBytes(countedBytes)} from the cache`)
@@ -404,8 +410,6 @@ export class DiskBudget implements Room {
     } catch (error) {
       this.#options.log.warn({ infohash, kind, err: error }, 'this could not be evicted from the cache')
       return false
-    } finally {
-      this.#evicting = null
     }
   }
 
@@ -415,12 +419,20 @@ export class DiskBudget implements Room {
 
   #isInUse ({ kind, infohash, fileIndex }: Victim): boolean {
     const { lastUse, torrents } = this.#options
+    if (fileIndex !== undefined) return lastUse.isStreaming(infohash, fileIndex) || (this.#isAtWork(infohash) && !torrents.hasStore(infohash))
     // Who streams a finished file does not need the folder of unfinished ones; who does keeps the torrent busy.
-    const isStreaming = kind !== 'partial' && lastUse.isStreaming(infohash, fileIndex)
-    return isStreaming || this.#asking.has(infohash) || torrents.isBusy(infohash)
+    return (kind !== 'partial' && lastUse.isStreaming(infohash)) || this.#isAtWork(infohash)
   }
 
-  /** Everything that could be evicted if nobody used it: each stored file, each unfinished torrent, and placed files if told. */
+  /** Must the torrent stay open? */
+  #isAtWork (infohash: string): boolean {
+    return this.#asking.has(infohash) || this.#options.torrents.isBusy(infohash)
+  }
+
+  /**
+   * Everything that could be evicted if nobody used it: each stored file, each unfinished torrent (of one that is at work
+   * each of its files), and placed files if told.
+   */
   #candidates (): Victim[] {
     const { stored, lastUse, canEvictPlaced } = this.#options
     const victims: Victim[] = []
@@ -437,13 +449,29 @@ export class DiskBudget implements Room {
         countedBytes: usage.countedBytes,
         allocatedBytes: usage.allocatedBytes,
         diskBytes: usage.allocatedBytes,
-        evict: async (isNeeded) => await this.#whileClosed(infohash, isNeeded, async () => await this.#evictStored(entry))
+        evict: async (isNeeded) => this.#isAtWork(infohash)
+          ? await this.#whileUnwanted(infohash, fileIndex, async () => await this.#unlinkStored(entry))
+          : await this.#whileClosed(infohash, isNeeded, async () => await this.#evictStored(entry))
       })
     }
     const files = this.#ledger.storedIndexes()
     for (const [infohash, holding] of this.#ledger.holdings()) {
       if (!holding.hasFolder) continue
       const finished = files.get(infohash) ?? noFiles
+      for (const fileIndex of this.#isAtWork(infohash) ? holding.parts : []) {
+        const countedBytes = holding.fileBytes(fileIndex)
+        victims.push({
+          kind: 'partial',
+          infohash,
+          fileIndex,
+          isEntry: false,
+          usedAt: lastUse.at(infohash, fileIndex) ?? holding.folder.mtimeMs,
+          countedBytes,
+          allocatedBytes: holding.partUsage(fileIndex).allocatedBytes,
+          diskBytes: countedBytes,
+          evict: async () => await this.#whileUnwanted(infohash, fileIndex, async () => true)
+        })
+      }
       const countedBytes = holding.partialBytes(finished)
       victims.push({
         kind: 'partial',
@@ -480,6 +508,7 @@ export class DiskBudget implements Room {
   /** Deletes something of a torrent that does not run then. */
   async #whileClosed (infohash: string, isNeeded: () => boolean, remove: () => Promise<boolean>): Promise<boolean> {
     let isGone = false
+    this.#evicting = infohash
     await this.#options.torrents.whileClosed(infohash, async () => {
       const wasOpen = this.#ledger.find(infohash)?.isOpen === true
       this.#ledger.holding(infohash).closeStore()
@@ -491,11 +520,40 @@ export class DiskBudget implements Room {
       isGone = await remove()
       await this.#ledger.measureTorrent(infohash)
       this.#ledger.freed(Math.max(0, before - (this.#ledger.find(infohash)?.allocatedBytes ?? 0)))
+    }, closeLimitMs).finally(() => { this.#evicting = null })
+    return isGone
+  }
+
+  /** Deletes one file of a torrent that runs on. */
+  async #whileUnwanted (infohash: string, fileIndex: number, remove: () => Promise<boolean>): Promise<boolean> {
+    const { torrents } = this.#options
+    let isGone = false
+    await torrents.whileUnwanted(infohash, fileIndex, async () => {
+      const holding = this.#ledger.holding(infohash)
+      const wasOpen = holding.isOpen
+      holding.unclaim(fileIndex, (other) => torrents.edgesOf(infohash, other))
+      await this.#ledger.measureTorrent(infohash)
+      if (wasOpen && !holding.isOpen) await this.#ledger.refresh()
+      const before = holding.allocatedBytes
+      isGone = await remove()
+      await this.#ledger.measureTorrent(infohash)
+      // Of an open one it is counted among what that holds already.
+      if (!holding.isOpen) this.#ledger.freed(Math.max(0, before - holding.allocatedBytes))
     }, closeLimitMs)
     return isGone
   }
 
   async #evictStored (entry: StoredFile): Promise<boolean> {
+    const { stored } = this.#options
+    const { infohash, fileIndex } = entry
+    if (!await this.#unlinkStored(entry)) return false
+    // The bitmap of a torrent that has nothing any more.
+    const isLast = this.#ledger.find(infohash)?.isPartial(new Set([fileIndex])) !== true && !stored.list().some((other) => other.infohash === infohash)
+    if (isLast) await answerOf(rm(this.#ledger.partialFolder(infohash), { recursive: true, force: true }))
+    return true
+  }
+
+  async #unlinkStored (entry: StoredFile): Promise<boolean> {
     const { stored, directory, lastUse } = this.#options
     const { infohash, fileIndex, path } = entry
     // Only while it is the file that we stored, never what a person put in its place.
@@ -504,11 +562,7 @@ export class DiskBudget implements Room {
       await answerOf(unlink(join(directory, path)))
     }
     // The record is told after the disk: the other way round a crash would leave a file that nobody may evict.
-    if (await answerOf(stored.check(entry)) !== null) return false
-    // The bitmap of a torrent that has nothing any more.
-    const isLast = this.#ledger.find(infohash)?.isPartial(new Set([fileIndex])) !== true && !stored.list().some((other) => other.infohash === infohash)
-    if (isLast) await answerOf(rm(this.#ledger.partialFolder(infohash), { recursive: true, force: true }))
-    return true
+    return await answerOf(stored.check(entry)) === null
   }
 
   async #evictPlaced (path: string, infohash: string): Promise<boolean> {

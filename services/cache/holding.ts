@@ -54,6 +54,11 @@ export class Holding {
     return this.#windows.size > 0 || this.#unfinished.some((fileIndex) => !stored.has(fileIndex)) || (this.hasFolder && stored.size === 0)
   }
 
+  /** The unfinished files that are on the disk. */
+  get parts (): number[] {
+    return [...this.#measured.parts.keys()]
+  }
+
   get #unfinished (): number[] {
     return [...this.#measured.parts.keys(), ...this.#claims.keys()]
   }
@@ -85,6 +90,10 @@ export class Holding {
     return this.#measured.stored.get(fileIndex)
   }
 
+  partUsage (fileIndex: number): Usage {
+    return this.#measured.parts.get(fileIndex) ?? nothing
+  }
+
   /** What a file counts, finished or not. */
   fileBytes (fileIndex: number): number {
     const { stored, parts } = this.#measured
@@ -107,6 +116,14 @@ export class Holding {
         this.#fixedBytes = null
       }
     }
+  }
+
+  /** The open store has let the file go. `edgesOf`: the pieces that a file shares with others. */
+  unclaim (fileIndex: number, edgesOf: (fileIndex: number) => ReadonlyMap<number, number>): void {
+    if (!this.#claims.delete(fileIndex)) return
+    const needed = new Set([...this.#claims.keys()].flatMap((other) => [...edgesOf(other).keys()]))
+    for (const piece of edgesOf(fileIndex).keys()) if (!needed.has(piece)) this.#edges.delete(piece)
+    this.#fixedBytes = null
   }
 
   addWindow (window: HeldWindow): void {

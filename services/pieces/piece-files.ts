@@ -7,7 +7,7 @@ import { CodedError, asCoded } from '../errors.ts'
 import type { FileSpan, Geometry, PieceIndex } from './geometry.ts'
 import { HandlePool } from './handle-pool.ts'
 
-/** Where the bytes of a torrent lie at one moment. A layout only grows: files are added, or move, under a new version. */
+/** Where the bytes of a torrent lie at one moment. Files are added, move, or are let go, under a new version. */
 export interface Layout {
   readonly version: number
   /** Whole pieces that touch an unwanted file, one file for each, named by its number. */
@@ -150,6 +150,16 @@ export class PieceFiles {
       throw asCoded(error, 'STORE_FAILED')
     }
     return buffer
+  }
+
+  /** Keeps a whole piece beside its wanted files, for one of them is about to go. Throws STORE_FAILED. */
+  async copyToEdge (piece: PieceIndex): Promise<void> {
+    try {
+      const bytes = await this.readPiece(piece, 0, this.#geometry.lengthOf(piece))
+      await this.#writeEdge(edgePath(this.#layout, piece), bytes, { isLoose: false })
+    } catch (error) {
+      throw asCoded(error, 'STORE_FAILED')
+    }
   }
 
   /** Counts a piece that another process wrote into the same files as written, so that the next sync() covers it. */

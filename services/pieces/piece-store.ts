@@ -277,11 +277,24 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     const file = this.metadata.files[fileIndex]
     if (file === undefined || file.isPadding) throw new CodedError('FILE_INDEX', `file ${fileIndex} is not one of the torrent's files`)
     if (!this.#isPlaced(fileIndex)) {
-      // Windows of this store may have to shrink for it, so it does not take up the turn.
+      // Files and windows of this store may have to go for it, so no question to the room takes up the turn.
       const fits = await this.#askRoom(file)
-      await this.#inTurn(() => this.#place(file, fits))
+      for (let tries = 0; !await this.#inTurn(() => this.#place(file, fits && tries <= makeRoomTries)); tries++) {
+        if (!await this.#room.makeRoom(this.geometry.pieceLength)) tries = makeRoomTries
+      }
     }
     this.#lookIfFinished(fileIndex)
+  }
+
+  /**
+   * Lets a file go that nobody reads: until it is wanted again it is there in windows only. What was downloaded of it is
+   * deleted; a promoted file is left to whoever keeps the record of it. Of the pieces that it shares, those stay that a
+   * neighbour needs. false: somebody reads it, it is about to be promoted, or the signal aborted before its turn came;
+   * true also when it was not wanted at all. Throws STORE_FAILED, STORE_CLOSED.
+   */
+  async unwant (fileIndex: number, signal: AbortSignal): Promise<boolean> {
+    this.#checkOpen()
+    return await this.#inTurn(async () => !signal.aborted && await this.#letFileGo(fileIndex))
   }
 
   /**
@@ -311,13 +324,18 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     // One that is known to be full was asked for room a moment ago.
     const mostTries = this.#isDiskFull && since < this.#diskRetryAt ? 0 : makeRoomTries
     for (let tries = 0; ; tries++) {
+      const { version } = this.layout
       try {
         await this.#leaving.get(piece)
-        const version = await this.#files.writePiece(piece, bytes)
+        const layoutVersion = await this.#files.writePiece(piece, bytes)
         this.#diskTakes(since)
-        return await this.markVerified(piece, version)
+        return await this.markVerified(piece, layoutVersion)
       } catch (error) {
-        if (!isNoSpace(error)) throw error
+        if (!isNoSpace(error)) {
+          // A file of it was let go meanwhile.
+          if (this.layout.version !== version) return await this.write(piece, bytes)
+          throw error
+        }
         if (tries < mostTries && await this.#room.makeRoom(bytes.length)) continue
         this.#checkOpen()
         this.#diskIsFull(error)
@@ -333,8 +351,8 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   /**
    * Takes note of a piece that was checked and written into the store's files, under the layout of this version.
-   * Resolves with whether it is verified now: false, and 'dropped', where a file was added since and the piece has no
-   * edge file to fill it from, and where it is of a windowed file and no window keeps it. Throws STORE_FAILED, STORE_CLOSED.
+   * Resolves with whether it is verified now: false, and 'dropped', where a file was added or let go since and the piece
+   * has no edge file, and where it is of a windowed file and no window keeps it. Throws STORE_FAILED, STORE_CLOSED.
    */
   async markVerified (piece: PieceIndex, layoutVersion: number): Promise<boolean> {
     this.#checkOpen()
@@ -471,37 +489,103 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     return asking
   }
 
-  /** Gives the file its place, on the disk or in windows. */
-  async #place (file: TorrentFile, fits: boolean): Promise<void> {
-    if (this.#isPlaced(file.index)) return
+  /** Gives the file its place, on the disk or in windows. false: the disk is full, not even a sparse file can be made. */
+  async #place (file: TorrentFile, fits: boolean): Promise<boolean> {
+    if (this.#isPlaced(file.index)) return true
     if (this.#wantedSince.has(file.index)) {
       if (!fits) this.#log.warn({ infohash: this.metadata.infohash, fileIndex: file.index }, 'a file that is there in part does not fit the disk budget; it goes on all the same')
       this.#taken.add(file.index)
-      return
+      return true
     }
-    if (fits && await this.#addWhereSpaceIs(file)) {
+    if (fits) {
+      try {
+        await this.#add(file)
+      } catch (error) {
+        if (isNoSpace(error)) return false
+        throw error
+      }
       this.#windowed.delete(file.index)
       this.#taken.add(file.index)
-      return
+      return true
     }
-    if (this.#windowed.has(file.index)) return
+    if (this.#windowed.has(file.index)) return true
     this.#windowed.add(file.index)
     this.#log.info({ infohash: this.metadata.infohash, fileIndex: file.index, lengthBytes: file.lengthBytes }, 'the file does not fit the disk: it plays from a window around its readers')
     await this.#letGo(this.#piecesOf(file.index))
+    return true
   }
 
-  /** false: the disk is full, not even a sparse file can be made. */
-  async #addWhereSpaceIs (file: TorrentFile): Promise<boolean> {
-    for (let tries = 0; ; tries++) {
-      try {
-        await this.#add(file)
-        return true
-      } catch (error) {
-        if (!isNoSpace(error)) throw error
-        if (tries < makeRoomTries && await this.#room.makeRoom(this.geometry.pieceLength)) continue
-        return false
-      }
+  async #letFileGo (fileIndex: number): Promise<boolean> {
+    const path = new Map(this.layout.files).get(fileIndex)
+    if (path === undefined) return !this.#windows.isClaimed(fileIndex)
+    const isPromoted = this.#isPromoted(fileIndex, path)
+    if (!this.#taken.has(fileIndex) || (!isPromoted && this.isFinished(fileIndex))) return false
+    const staying = new Set<PieceIndex>()
+    for (const piece of this.#piecesOf(fileIndex)) {
+      if (!this.#isNeededBeside(piece, fileIndex)) continue
+      await this.#judge(piece)
+      if (this.#memory.has(piece) || (this.has(piece) && await this.#hasEdge(piece))) staying.add(piece)
     }
+    // From here to the new layout in one go, so that no reader comes between.
+    if (this.#windows.isClaimed(fileIndex)) {
+      for (const piece of staying) await this.#removeNeedlessEdge(piece)
+      return false
+    }
+    this.#taken.delete(fileIndex)
+    this.#finished.delete(fileIndex)
+    this.#wantedSince.delete(fileIndex)
+    this.#windowed.add(fileIndex)
+    for (const piece of this.#piecesOf(fileIndex)) {
+      if (staying.has(piece)) continue
+      if (this.#checker.has(piece)) this.#reject(piece)
+      if (!this.has(piece)) continue
+      if (!this.#files.isEdge(piece)) this.#drop(piece)
+      else if (!this.#windows.keeps(piece)) this.#discard(piece)
+      else this.#becomePassing(piece)
+    }
+    // Only now: whoever hears of the layout offers none of these pieces any more.
+    this.#setLayout(this.layout.files.filter(([index]) => index !== fileIndex))
+    this.#saveLater(saveIntervalMs)
+    await this.#windows.dismiss(fileIndex)
+    await Promise.all(this.#leaving.values())
+    try {
+      if (!isPromoted) await rm(path, { force: true })
+    } catch (error) {
+      throw asCoded(error, 'STORE_FAILED')
+    }
+    return true
+  }
+
+  #isPromoted (fileIndex: number, path: string): boolean {
+    return path !== partPath(this.directory, fileIndex)
+  }
+
+  /** Is there another wanted file in the piece that should not lose it with this one? A promoted one has it by itself. */
+  #isNeededBeside (piece: PieceIndex, fileIndex: number): boolean {
+    const others = this.geometry.spansOf(piece).filter(span => span.fileIndex !== fileIndex)
+    return this.layout.files.some(([index, path]) => others.some(span => span.fileIndex === index) &&
+      (this.#files.isEdge(piece) || !this.#isPromoted(index, path) || this.#windows.isUsed(index)))
+  }
+
+  /** Makes the edge file of a verified piece, where it has none. false: there is no space for it. */
+  async #hasEdge (piece: PieceIndex): Promise<boolean> {
+    if (this.#files.isEdge(piece)) return true
+    try {
+      await this.#files.copyToEdge(piece)
+      return true
+    } catch (error) {
+      if (isNoSpace(error)) return false
+      throw error
+    }
+  }
+
+  /** A piece in a window loses its last wanted file. */
+  #becomePassing (piece: PieceIndex): void {
+    this.#passing.add(piece)
+    this.#dirty.delete(piece)
+    this.#suspect.delete(piece)
+    this.#claims.set(piece, false)
+    this.#hasStaleBits = true
   }
 
   async #add (file: TorrentFile): Promise<void> {
@@ -563,9 +647,10 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   /**
    * Fills the files that were added since a piece was written, from its edge file: whoever wrote it knew nothing of
-   * them. false when that is not possible.
+   * them. false when that is not possible, or when its edge file is needed now and was not then.
    */
   async #fold (piece: PieceIndex, layoutVersion: number): Promise<boolean> {
+    if (this.#files.isEdge(piece) && !await exists(edgePath(this.layout, piece))) return false
     const added = this.geometry.spansOf(piece).filter(({ fileIndex }) => (this.#wantedSince.get(fileIndex) ?? 0) > layoutVersion)
     if (added.length === 0) return true
     let bytes: Buffer
@@ -765,9 +850,14 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     // It may have been written meanwhile.
     if (!this.#checker.has(piece)) return
     if (isRight) return this.#mark(piece)
+    this.#log.warn({ infohash: this.metadata.infohash, piece }, 'a piece on the disk is not what it was, and is fetched again')
+    this.#reject(piece)
+  }
+
+  /** Whatever there is of an unchecked piece, it is missing. */
+  #reject (piece: PieceIndex): void {
     this.#checker.settle(piece)
     this.#claims.set(piece, false)
-    this.#log.warn({ infohash: this.metadata.infohash, piece }, 'a piece on the disk is not what it was, and is fetched again')
     this.emit('dropped', piece)
   }
 
@@ -844,6 +934,8 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
    */
   async #rewriteSuspects (): Promise<void> {
     for (const piece of [...this.#suspect]) {
+      // Its file may have been let go meanwhile.
+      if (!this.#suspect.has(piece)) continue
       const bytes = await this.#files.readPiece(piece, 0, this.geometry.lengthOf(piece))
       if (await this.#isRight(piece, bytes)) await this.#files.writePiece(piece, bytes)
       else this.#drop(piece)

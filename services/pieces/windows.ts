@@ -33,6 +33,7 @@ const leastWindowPieces = 2
 /** From so many pieces on, one of a window may lie behind its reader. */
 const piecesForOneBehind = 4
 const tickMs = 250
+const defaultIdleMs = 120_000
 
 /** The windows of each room: who needs a claim ends those that only linger, in all stores. */
 const windowsOf = new WeakMap<Room, Set<Windows>>()
@@ -72,6 +73,18 @@ export class Windows {
   isUsed (fileIndex: number): boolean {
     for (const seat of this.#seats) if (seat.fileIndex === fileIndex) return true
     return false
+  }
+
+  /** Does somebody read this file, whose client takes bytes? */
+  isClaimed (fileIndex: number): boolean {
+    const { idleMs = defaultIdleMs } = this.#options
+    for (const seat of this.#seats) if (seat.fileIndex === fileIndex && !seat.isLeft && !seat.isAsleep(idleMs)) return true
+    return false
+  }
+
+  /** Ends all seats of this file: who sleeps there gets STORE_CLOSED when it goes on. */
+  async dismiss (fileIndex: number): Promise<void> {
+    await Promise.all([...this.#seats].filter((seat) => seat.fileIndex === fileIndex).map(async (seat) => { await seat.end() }))
   }
 
   /**
@@ -160,7 +173,7 @@ export class Windows {
   }
 
   #tick (): void {
-    const { lingerMs = 2_000, idleMs = 120_000 } = this.#options
+    const { lingerMs = 2_000, idleMs = defaultIdleMs } = this.#options
     this.#endLeft(lingerMs).catch(() => { /* letting go reports what it cannot do */ })
     for (const seat of this.#seats) seat.look(idleMs)
   }
@@ -237,7 +250,8 @@ export class Seat {
 
   /**
    * The reader is at this byte of the torrent. Resolves with what it may ask for from there, once what its window had
-   * before, and has not now, is off the disk. Throws NO_ROOM when it had to give up its window and gets none now.
+   * before, and has not now, is off the disk. Throws NO_ROOM when it had to give up its window and gets none now,
+   * STORE_CLOSED when the file was let go.
    */
   async moveTo (position: number): Promise<Leave> {
     this.#restingSince = null
@@ -248,6 +262,7 @@ export class Seat {
       await this.#claiming
     }
     await this.#settle()
+    if (this.#isOver) throw new CodedError('STORE_CLOSED', 'the file was let go, for nothing of it was read for long')
     return this.leave
   }
 
@@ -273,11 +288,15 @@ export class Seat {
     await this.#giveUp()
   }
 
+  /** Has the client of the reader taken nothing for so long? */
+  isAsleep (idleMs: number): boolean {
+    return this.#restingSince !== null && performance.now() - this.#restingSince >= idleMs
+  }
+
   /** For Windows: looks whether the claim has changed, or the client of the reader is asleep. */
   look (idleMs: number): void {
-    const isIdle = this.#restingSince !== null && performance.now() - this.#restingSince >= idleMs
     const before = this.#kept
-    const done = isIdle && this.#claim !== null ? this.#giveUp() : this.#settle()
+    const done = this.isAsleep(idleMs) && this.#claim !== null ? this.#giveUp() : this.#settle()
     done.catch(() => { /* letting go reports what it cannot do */ })
     if (this.#kept !== before) this.tell()
   }

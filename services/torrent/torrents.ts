@@ -2,6 +2,7 @@ import { lstat, readFile, readdir, rm } from 'node:fs/promises'
 import { join, parse } from 'node:path'
 import { untracked } from '../cache/last-use.ts'
 import { stateFolder } from '../cache/stored-files.ts'
+import { abortable } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
 import { Geometry } from '../pieces/geometry.ts'
 import { PieceStore } from '../pieces/piece-store.ts'
@@ -173,6 +174,33 @@ export class Torrents {
       return false
     } finally {
       clearTimeout(timer)
+    }
+  }
+
+  /** Does it run, so far that it can let single files go? */
+  hasStore (infohash: string): boolean {
+    return this.get(infohash)?.store != null
+  }
+
+  /**
+   * Lets one file of a torrent go that runs and goes on, then does this, while the torrent stays open. false: somebody
+   * reads the file, or it was not let go within `limitMs`; then the work is not done.
+   */
+  async whileUnwanted (infohash: string, fileIndex: number, work: () => Promise<void>, limitMs: number): Promise<boolean> {
+    const entry = this.#entries.get(infohash)
+    const store = entry?.torrent.store
+    if (entry === undefined || store == null) return false
+    const lease = this.#lease(entry, { isStalled: true })
+    const signal = AbortSignal.timeout(limitMs)
+    try {
+      if (!await abortable(store.unwant(fileIndex, signal), signal)) return false
+      await work()
+      return true
+    } catch (error) {
+      if (signal.aborted || entry.torrent.closing.aborted) return false
+      throw error
+    } finally {
+      lease.release()
     }
   }
 

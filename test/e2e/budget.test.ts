@@ -77,6 +77,34 @@ t.test('the film that was streamed longest ago goes for a new one, also after a 
   t.ok(body.data.used <= body.data.limit)
 })
 
+t.test('a season: while one episode is watched, finished ones go for other films, the oldest first, and can be had again', { timeout: 60_000 }, async (t) => {
+  const episodes = [0, 1, 2, 3].map((number) => testBytes(2 * MB, `episode ${number}`))
+  const season = await makeTorrent(Object.fromEntries(episodes.map((bytes, number) => [`Season/E${number}.mp4`, bytes])), { pieceLength: 65_536 })
+  const mirror = await startMirror(t, season)
+  const film = await makeFilm(t, 'film', 3 * MB)
+  const server = await startApp(t, {
+    TORRENT_METADATA_URLS: `${mirror.metadataUrl},${film.env.TORRENT_METADATA_URLS}`,
+    HTTP_MIRROR_URLS: `${mirror.mirrorUrl},${film.env.HTTP_MIRROR_URLS}`,
+    CACHE_MAX_DISK_MB: '9'
+  })
+  const urlOfEpisode = (number: number): string => `${server.url}/stream/proxy/${season.infohash}?fileIndex=${number}`
+  for (const number of [0, 1, 2]) {
+    t.ok(episodes[number]?.equals(await bytesFrom(urlOfEpisode(number))))
+    await until('it is in the cache', async () => await server.app.stored.find(season.infohash, number))
+  }
+  const watched = await fetch(urlOfEpisode(3))
+  const player = watched.body?.getReader()
+  await player?.read()
+  t.ok(server.app.torrents.isBusy(season.infohash))
+  await download(t, server, film)
+  t.ok(await server.app.stored.find(season.infohash, 2), 'the newest one stays')
+  t.equal(await server.app.stored.find(season.infohash, 0), null)
+  t.same((await readdir(server.directory)).filter((name) => name.includes('E0')), [])
+  await player?.cancel()
+  t.ok(episodes[0]?.equals(await bytesFrom(urlOfEpisode(0))), 'what went is fetched again')
+  t.ok(server.app.budget.usedBytes <= 9 * MB)
+})
+
 for (const accounting of ['apparent', 'allocated'] as const) {
   t.test(`a film larger than the cache plays to the end, and the disk is never over the limit (${accounting})`, { timeout: 60_000 }, async (t) => {
     const [old, film] = await Promise.all([makeFilm(t, 'old', 2 * MB), makeFilm(t, 'film', 40 * MB, 262_144)])

@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, rename, stat, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { DiskBudget } from '../../../services/cache/disk-budget.ts'
@@ -21,6 +21,12 @@ interface Bench {
   readonly directory: string
   /** Torrents at work: they may not be closed. */
   readonly busy: Set<string>
+  /** Torrents whose store is open. */
+  readonly running: Set<string>
+  /** Files that their store has a reader of. */
+  readonly read: Set<number>
+  /** Which files of running torrents were let go, in this order. */
+  readonly unwanted: number[]
   /** Which torrents were closed, in this order. */
   readonly closed: string[]
   readonly placed: PlacedEntry[]
@@ -54,6 +60,9 @@ async function setUp (t: Test, options: Partial<DiskBudgetOptions> = {}): Promis
     stored,
     lastUse,
     busy: new Set(),
+    running: new Set(),
+    read: new Set(),
+    unwanted: [],
     closed: [],
     placed: [],
     free: 1000 * GB,
@@ -71,6 +80,14 @@ async function setUp (t: Test, options: Partial<DiskBudgetOptions> = {}): Promis
         async whileClosed (infohash, work) {
           if (bench.busy.has(infohash)) return false
           bench.closed.push(infohash)
+          await work()
+          return true
+        },
+        hasStore: (infohash) => bench.running.has(infohash),
+        async whileUnwanted (infohash, fileIndex, work) {
+          if (bench.read.has(fileIndex)) return false
+          bench.unwanted.push(fileIndex)
+          await rm(join(directory, '.self-streme', 'partial', infohash, `${fileIndex}.part`), { force: true })
           await work()
           return true
         },
@@ -350,7 +367,7 @@ t.test('a file that is being made under another name counts once', async (t) => 
 
 t.test('pieces that reach into other files count once each', async (t) => {
   const { budget, take } = await setUp(t, {
-    torrents: { isBusy: () => true, whileClosed: async () => false, edgesOf: (_infohash, fileIndex) => new Map([[fileIndex, 1 * MB], [fileIndex + 1, 1 * MB]]), nameOf: async () => null }
+    torrents: { isBusy: () => true, whileClosed: async () => false, hasStore: () => false, whileUnwanted: async () => false, edgesOf: (_infohash, fileIndex) => new Map([[fileIndex, 1 * MB], [fileIndex + 1, 1 * MB]]), nameOf: async () => null }
   })
   for (const fileIndex of [0, 1, 2]) t.ok(await take(a, fileIndex, 0.5 * MB))
   t.ok(budget.usedBytes >= 5.5 * MB && budget.usedBytes < 5.5 * MB + slack, String(budget.usedBytes))
@@ -436,6 +453,8 @@ t.test('a torrent that is being closed to go gets no answer to wait for', async 
         await work()
         return true
       },
+      hasStore: () => false,
+      whileUnwanted: async () => false,
       edgesOf: () => new Map(),
       nameOf: async () => null
     }
@@ -452,6 +471,37 @@ t.test('a torrent whose store waits for an answer is not closed for another', as
   const answers = await Promise.all([take(c, 0, 4 * MB), take(a, 0, 4 * MB)])
   t.same(answers, [true, true])
   t.same(closed, [b])
+})
+
+t.test('of a torrent that is at work the files go that nobody reads, the oldest first; its own folder stays', async (t) => {
+  const { budget, busy, running, read, unwanted, closed, lastUse, take, store, part, names } = await setUp(t)
+  for (const fileIndex of [1, 2, 3]) await store(a, fileIndex, 2 * MB, 100 * fileIndex)
+  await part(a, 4, 2 * MB, 1 * MB, 50)
+  busy.add(a)
+  t.notOk(await take(b, 0, 5 * MB), 'its store is not open yet')
+  running.add(a)
+  lastUse.begin(a, 1).touch()
+  t.ok(await take(b, 0, 5 * MB))
+  t.same(unwanted, [4, 2], 'an unfinished one too, and not the one that is streamed from the cache')
+  t.same(await names(), ['a-1.mp4', 'a-3.mp4'])
+  read.add(3)
+  t.notOk(await take(b, 1, 2 * MB), 'the store has a reader of the last one')
+  t.same(closed, [])
+  t.ok(budget.usedBytes >= 9 * MB && budget.usedBytes < 9 * MB + slack, String(budget.usedBytes))
+  t.same(await budget.remove(a), { outcome: 'busy' })
+})
+
+t.test('what an open store was promised for a file is free again when the file goes', async (t) => {
+  const { budget, running, take, part } = await setUp(t, { accounting: 'allocated' })
+  running.add(a)
+  for (const fileIndex of [0, 1]) {
+    t.ok(await take(a, fileIndex, 4 * MB))
+    await part(a, fileIndex, 4 * MB, 1 * MB, 100 * fileIndex + 100)
+  }
+  t.ok(await take(b, 0, 5 * MB))
+  t.ok(budget.usedBytes >= 9 * MB && budget.usedBytes < 9 * MB + slack, String(budget.usedBytes))
+  t.ok(await take(a, 0, 0.5 * MB), 'and is asked for anew')
+  t.ok(budget.usedBytes >= 9.5 * MB && budget.usedBytes < 9.5 * MB + slack, String(budget.usedBytes))
 })
 
 t.test('10,000 files: measured at the start and listed in bounded time', { timeout: 120_000 }, async (t) => {
