@@ -13,6 +13,8 @@ export interface AddedTorrent {
   /** ISO 8601. */
   readonly addedAt: string
   readonly hints: Hints
+  /** It was downloaded to the end. What went since, to make room or by hand, is not fetched again unless somebody asks. */
+  readonly isDone: boolean
 }
 
 const FORMAT_VERSION = 1
@@ -79,6 +81,17 @@ export class AddedTorrents {
     }
   }
 
+  /** Notes that what was asked for with this entry is there; one that was replaced meanwhile stays as it is. Throws STORE_FAILED when that cannot be written. */
+  async finish (entry: AddedTorrent): Promise<void> {
+    if (this.#entries.get(entry.infohash) !== entry) return
+    this.#entries.set(entry.infohash, { ...entry, isDone: true })
+    try {
+      await this.#write()
+    } catch (error) {
+      throw asCoded(error, 'STORE_FAILED')
+    }
+  }
+
   /** Forgets the torrent. Throws STORE_FAILED when that cannot be written; until the process ends it is forgotten all the same. */
   async remove (infohash: string): Promise<void> {
     if (!this.#entries.delete(infohash)) return
@@ -93,13 +106,14 @@ export class AddedTorrents {
 /** The record is a file that anybody may have edited. */
 function parseEntry (value: unknown): AddedTorrent | null {
   if (typeof value !== 'object' || value === null) return null
-  const { infohash, addedAt, hints }: Partial<Record<keyof AddedTorrent, unknown>> = value
+  const { infohash, addedAt, hints, isDone }: Partial<Record<keyof AddedTorrent, unknown>> = value
   if (typeof infohash !== 'string' || !/^[0-9a-f]{40}$/.test(infohash) || typeof addedAt !== 'string') return null
   if (typeof hints !== 'object' || hints === null) return null
   const { name, trackers, webSeeds, acceptableSources, exactSources, peers }: Partial<Record<keyof Hints, unknown>> = hints
   return {
     infohash,
     addedAt,
+    isDone: isDone === true,
     hints: {
       name: typeof name === 'string' ? name : null,
       trackers: texts(trackers),

@@ -93,14 +93,14 @@ export class TorrentList {
     this.#timer.unref()
   }
 
-  /** Reads what was added before and goes on with it. */
+  /** Reads what was added before and goes on with what was not done. */
   static async open (options: TorrentListOptions): Promise<TorrentList> {
     const { isReadOnly = false } = options
     const added = await AddedTorrents.open(options.directory, options.log, { isReadOnly })
     const list = new TorrentList(options, added)
     for (const entry of added.list()) {
       options.torrents.remember(entry.infohash, entry.hints)
-      if (!isReadOnly) list.#start(entry)
+      if (!isReadOnly && !entry.isDone) list.#start(entry)
     }
     return list
   }
@@ -112,7 +112,7 @@ export class TorrentList {
   async add (infohash: string, hints: Hints): Promise<boolean> {
     const before = this.#added.get(infohash)
     if (before === undefined && this.#added.size >= ADDED_LIMIT) return false
-    const entry = { infohash, hints, addedAt: before?.addedAt ?? new Date().toISOString() }
+    const entry = { infohash, hints, addedAt: before?.addedAt ?? new Date().toISOString(), isDone: false }
     await this.#added.add(entry)
     // Removed, or added once more, while it was written: that counts.
     if (this.#added.get(infohash) !== entry) return true
@@ -207,7 +207,8 @@ export class TorrentList {
   }
 
   /** Tries until the file is there, with growing pauses; never rejects. */
-  async #run ({ infohash, hints }: AddedTorrent, download: Download): Promise<void> {
+  async #run (added: AddedTorrent, download: Download): Promise<void> {
+    const { infohash, hints } = added
     const { signal } = download.controller
     let pauseMs = RETRY_PAUSE_MS.first
     while (!signal.aborted) {
@@ -215,6 +216,7 @@ export class TorrentList {
         await this.#slots.run(async () => { await this.#downloadOnce(infohash, hints, download, signal) }, signal)
         download.isDone = true
         download.reason = null
+        await this.#noteDone(added)
         return
       } catch (error) {
         if (signal.aborted) return
@@ -226,6 +228,17 @@ export class TorrentList {
       }
       await pause(pauseMs, signal).catch(() => {})
       pauseMs = Math.min(pauseMs * 2, RETRY_PAUSE_MS.longest)
+    }
+  }
+
+  /** Never rejects: what is not noted a restart finds out again. */
+  async #noteDone (added: AddedTorrent): Promise<void> {
+    const { torrents, log } = this.#options
+    try {
+      await torrents.get(added.infohash)?.store?.flush()
+      await this.#added.finish(added)
+    } catch (error) {
+      log.warn({ infohash: added.infohash, err: error }, 'it cannot be noted that a download is done')
     }
   }
 

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
@@ -17,6 +17,36 @@ t.test('200 torrents added at the same moment are all there, each once', async (
   const answers = await Promise.all(infohashes.map(async (infoHash) => (await post(url, { infoHash })).status))
   t.same(new Set(answers), new Set([202]))
   t.equal((await app.torrentList.list()).length, 200)
+})
+
+t.test('an added torrent that was downloaded, and has gone from the cache since, is fetched again only when it is added again', async (t) => {
+  const film = testBytes(300_000, 'film')
+  const torrent = await makeTorrent({ 'Film.mp4': film }, { pieceLength: 65_536 })
+  const other = await makeTorrent({ 'Other.mp4': testBytes(100_000, 'other') })
+  const [mirror, another] = [await startMirror(t, torrent), await startMirror(t, other)]
+  const env = {
+    TORRENT_DOWNLOAD_PATH: join(await temporaryDirectory(t), 'cache'),
+    TORRENT_METADATA_URLS: `${mirror.metadataUrl},${another.metadataUrl}`,
+    HTTP_MIRROR_URLS: `${mirror.mirrorUrl},${another.mirrorUrl}`
+  }
+  const statusOf = async (url: string): Promise<string> => (await jsonFrom(`${url}/api/torrents/${torrent.infohash}`)).body.data.status
+  const first = await startApp(t, env)
+  t.equal((await post(first.url, { infoHash: torrent.infohash })).status, 202)
+  await until('it is in the cache', async () => await statusOf(first.url) === 'cached')
+  await until('that is noted', async () => (await readFile(join(first.directory, '.self-streme', 'added.json'), 'utf8')).includes('"isDone": true'))
+  await first.app.close()
+  await rm(join(first.directory, `${torrent.infohash}-Film.mp4`))
+  await rm(join(first.directory, '.self-streme', 'partial'), { recursive: true, force: true })
+
+  const asked = mirror.requests.length
+  const second = await startApp(t, env)
+  t.equal(await statusOf(second.url), 'idle')
+  // Whoever was added now is begun after whatever a start goes on with.
+  await post(second.url, { infoHash: other.infohash })
+  await until('the other one is there', async () => (await jsonFrom(`${second.url}/api/torrents/${other.infohash}`)).body.data.status === 'cached')
+  t.same(mirror.requests.slice(asked).filter((request) => request.includes(torrent.infohash)), [])
+  t.equal((await post(second.url, { infoHash: torrent.infohash })).status, 202)
+  await until('it is in the cache once more', async () => await statusOf(second.url) === 'cached')
 })
 
 t.test('a list of added torrents that was damaged is put aside; what makes sense of it is kept', async (t) => {
