@@ -49,6 +49,7 @@ const CONNECTIONS_PER_ORIGIN = 8
 const DISCARD_LIMIT_BYTES = 16 * 1024
 const DISCARD_TIMEOUT_MS = 1000
 const DEFAULT_TIMEOUT_MS = 10_000
+const DEFAULT_HEADERS = { 'user-agent': 'Self-Streme', accept: '*/*', 'accept-encoding': 'identity' }
 const MAX_H2_ORIGINS = 1000
 const H2_STREAMS = 8
 const H2_WINDOW_BYTES = 1024 * 1024
@@ -70,7 +71,7 @@ const TLS_FAULTS: Readonly<Record<string, string>> = {
 }
 
 /**
- * GET for everything the server fetches over HTTP. Two connection pools that never mix: URLs of the operator, and URLs
+ * GET, and now and then POST, for everything the server asks others for over HTTP. Two connection pools that never mix: URLs of the operator, and URLs
  * that somebody else chose (a torrent, a magnet, a redirect), whose sockets reach public addresses only.
  */
 export class Fetcher {
@@ -94,7 +95,7 @@ export class Fetcher {
   async get (url: URL, options: GetOptions): Promise<Reply> {
     const { signal, maxRedirects = 3 } = options
     let isTrusted = options.isTrusted || this.#allowPrivateNetworks
-    let headers: Record<string, string> = { 'user-agent': 'Self-Streme', accept: '*/*', 'accept-encoding': 'identity', ...options.headers }
+    let headers: Record<string, string> = { ...DEFAULT_HEADERS, ...options.headers }
     let target = url
     for (let redirects = 0; ; redirects++) {
       const reply = await this.#hop(target, { ...options, headers, isTrusted })
@@ -111,12 +112,18 @@ export class Fetcher {
     }
   }
 
+  /** The reply to a POST, whatever its status: redirects are not followed. Throws as get() does. */
+  async post (url: URL, body: string | Buffer, options: Omit<GetOptions, 'maxRedirects'>): Promise<Reply> {
+    const isTrusted = options.isTrusted || this.#allowPrivateNetworks
+    return await this.#hop(url, { ...options, headers: { ...DEFAULT_HEADERS, ...options.headers }, isTrusted, content: body })
+  }
+
   /** Closes every connection; what is still being read fails. */
   async close (): Promise<void> {
     await Promise.all([this.#trusted, this.#guarded].flatMap(({ h1, h2 }) => [h1.destroy(), h2.destroy()]))
   }
 
-  async #hop (url: URL, { isTrusted, headers, signal, headersTimeoutMs = DEFAULT_TIMEOUT_MS, bodyTimeoutMs = DEFAULT_TIMEOUT_MS }: GetOptions & { headers: Record<string, string> }): Promise<Reply> {
+  async #hop (url: URL, { isTrusted, headers, signal, headersTimeoutMs = DEFAULT_TIMEOUT_MS, bodyTimeoutMs = DEFAULT_TIMEOUT_MS, content }: GetOptions & { headers: Record<string, string>, content?: string | Buffer }): Promise<Reply> {
     signal.throwIfAborted()
     if (isTrusted) checkScheme(url)
     else checkUrl(url)
@@ -128,7 +135,8 @@ export class Fetcher {
     const either = AbortSignal.any([signal, deadline.signal])
     try {
       const pending = this.#request(url, isTrusted ? this.#trusted : this.#guarded, {
-        method: 'GET',
+        method: content === undefined ? 'GET' : 'POST',
+        ...(content === undefined ? {} : { body: content }),
         headers: { ...basicAuthorization(url), ...headers },
         signal: either,
         headersTimeout: 0,
@@ -236,7 +244,7 @@ function basicAuthorization (url: URL): Record<string, string> {
 }
 
 function withoutCredentials (headers: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(headers).filter(([name]) => !/^(authorization|cookie|x-token|x-api-key)$/i.test(name)))
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !/^(authorization|cookie|x-token|x-api-key|x-rapidapi-key)$/i.test(name)))
 }
 
 function joined (headers: Record<string, string | string[] | undefined>): Record<string, string | undefined> {

@@ -8,6 +8,7 @@ import { HttpDownloader } from './http-downloader.ts'
 import { httpSeedMirrors } from './http-seeds.ts'
 import { directMirrors, templateMirrors, webSeedMirrors } from './mirrors.ts'
 import { isLoop, viaOf } from './via.ts'
+import { webtorMirrors } from './webtor-mirror.ts'
 import type { PieceMemory } from './piece-memory.ts'
 import type { Log } from '../log.ts'
 import type { Filler } from '../pieces/filler.ts'
@@ -15,6 +16,8 @@ import type { Source, SourceFile, StreamRequest } from '../source.ts'
 import type { Torrent } from '../torrent/torrent.ts'
 import type { Torrents } from '../torrent/torrents.ts'
 import type { Metadata } from '../torrent/metadata.ts'
+import type { Mirror } from './mirror.ts'
+import type { Webtor } from './webtor.ts'
 import type { Fetcher } from './fetcher.ts'
 
 const HOPE_INTERVAL_MS = 100
@@ -24,6 +27,10 @@ export interface HttpSourceOptions {
   readonly fetcher: Fetcher
   /** The file itself: URLs with `{hash}`, `{index}` and so on. */
   readonly mirrorUrls: readonly string[]
+  /** The operator's WebTor.io, a mirror of every torrent that is not private. */
+  readonly webtor: Webtor | null
+  /** Trackers that are told to it beside the torrent's own. */
+  readonly trackers: readonly string[]
   /** For the pieces of all downloads. */
   readonly memory: PieceMemory
   readonly stallTimeoutMs: number
@@ -71,16 +78,13 @@ async function exhausted (filler: Filler, signal: AbortSignal): Promise<never> {
 
 /** Metadata, then the mirrors that it and the configuration name. It belongs to the torrent and outlives the request. */
 async function startDownload (torrent: Torrent, request: StreamRequest, options: HttpSourceOptions): Promise<HttpDownloader> {
-  const { fetcher, hop, log, memory, mirrorUrls } = options
+  const { fetcher, hop, log, memory } = options
   const fields = { infohash: torrent.infohash }
   log.info(fields, '[Hybrid] Falling back to HTTP download...')
   const metadata = torrent.metadata ?? await findMetadata(torrent, options)
   const store = await torrent.provide(metadata)
   logSelection(metadata, request.fileIndex, log)
-  const { webSeeds, acceptableSources } = torrent.hints
-  const mirrors = [
-    ...templateMirrors(mirrorUrls, metadata), ...webSeedMirrors(metadata, [...webSeeds]), ...directMirrors(metadata, [...acceptableSources]), ...httpSeedMirrors(metadata)
-  ]
+  const mirrors = mirrorsOf(torrent, metadata, options)
   if (mirrors.length === 0) {
     throw new CodedError('HTTP_NO_MIRROR', 'the torrent names no web seed, and neither HTTP_MIRROR_URLS nor WEBTOR_URL is set: there is nowhere to download from')
   }
@@ -89,6 +93,17 @@ async function startDownload (torrent: Torrent, request: StreamRequest, options:
     return await fetcher.get(url, { ...options, headers: { ...headers, via: viaOf(torrent.hints.hops, hop) } })
   }
   return new HttpDownloader({ metadata, store, mirrors, fetcher: { get }, memory, log })
+}
+
+/** The operator's first: of equals the first is asked. */
+function mirrorsOf ({ hints, closing }: Torrent, metadata: Metadata, { mirrorUrls, webtor, trackers }: HttpSourceOptions): Mirror[] {
+  return [
+    ...templateMirrors(mirrorUrls, metadata),
+    ...webSeedMirrors(metadata, [...hints.webSeeds]),
+    ...directMirrors(metadata, [...hints.acceptableSources]),
+    ...httpSeedMirrors(metadata),
+    ...(webtor === null ? [] : webtorMirrors({ webtor, metadata, trackers: [...hints.trackers, ...trackers], closing }))
+  ]
 }
 
 /** From a lookup, or from whichever other source brings it meanwhile. */

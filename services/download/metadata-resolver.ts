@@ -7,7 +7,8 @@ import type { ReasonCode } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Metadata } from '../torrent/metadata.ts'
 import type { Fetcher } from './fetcher.ts'
-import type { MetadataWay, WebtorAccess } from './metadata-ways.ts'
+import type { MetadataWay } from './metadata-ways.ts'
+import type { WebtorAccess } from './webtor.ts'
 
 export interface MetadataResolverOptions {
   readonly fetcher: Fetcher

@@ -2,8 +2,10 @@ import { createHash } from 'node:crypto'
 import { CodedError } from '../errors.ts'
 import { getBytes, getTorrent } from './torrent-get.ts'
 import { expand } from './mirrors.ts'
+import { webtorHeaders, webtorUrl } from './webtor.ts'
 import type { Metadata } from '../torrent/metadata.ts'
 import type { Fetcher } from './fetcher.ts'
+import type { WebtorAccess } from './webtor.ts'
 
 /** One way to a torrent's metadata by its infohash. */
 export interface MetadataWay {
@@ -22,12 +24,6 @@ export interface Asking {
   readonly signal: AbortSignal
   /** For each request, redirects and body included. */
   readonly timeoutMs: number
-}
-
-export interface WebtorAccess {
-  readonly url: string
-  readonly token: string | null
-  readonly apiKey: string | null
 }
 
 const SEARCH_LIMIT_BYTES = 1024 * 1024
@@ -51,18 +47,14 @@ export function templateWays (templates: readonly string[], infohash: string): M
 }
 
 /** A WebTor.io REST API keeps the `.torrent` of what it knows: `GET /resource/{hash}.torrent`. */
-export function webtorWay ({ url: base, token, apiKey }: WebtorAccess): MetadataWay[] {
-  const url = URL.parse(base)
-  if (url === null) return []
-  const headers = { ...(token === null ? {} : { 'x-token': token }), ...(apiKey === null ? {} : { 'x-api-key': apiKey }) }
+export function webtorWay (access: WebtorAccess): MetadataWay[] {
+  const { host, origin } = new URL(access.url)
   return [{
     id: 'webtor',
-    name: url.host,
-    origin: url.origin,
+    name: host,
+    origin,
     async ask (infohash, options) {
-      const resource = new URL(url)
-      resource.pathname = `${url.pathname.replace(/\/+$/, '')}/resource/${infohash}.torrent`
-      return await getTorrent(resource, infohash, { ...options, headers, isTrusted: true })
+      return await getTorrent(webtorUrl(access, `resource/${infohash}.torrent`), infohash, { ...options, headers: webtorHeaders(access), isTrusted: true })
     }
   }]
 }

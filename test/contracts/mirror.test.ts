@@ -1,7 +1,10 @@
 import t from 'tap'
 import { httpSeedMirrors } from '../../services/download/http-seeds.ts'
 import { directMirrors, templateMirrors, webSeedMirrors } from '../../services/download/mirrors.ts'
+import { Webtor } from '../../services/download/webtor.ts'
+import { webtorMirrors } from '../../services/download/webtor-mirror.ts'
 import { honest, makeTorrent, noise, serve } from '../services/download/origin.ts'
+import { startWebtor } from '../webtor.ts'
 import { testMirror } from './mirror.ts'
 import type { RequestListener, ServerResponse } from 'node:http'
 import type { Test } from 'tap'
@@ -102,3 +105,23 @@ testMirror(t, "a template with the file's number, such as another Self-Streme", 
 
 testMirror(t, "a template with the file's path", async (t) =>
   await caseOf(t, folder, byPath('/own/'), (url, metadata) => templateMirrors([`${url}own/${encodeURIComponent(metadata.name)}/{path}`], metadata), true))
+
+for (const [variant, torrent, what] of [['current', folder, 'a folder'], ['older', folder, 'a folder'], ['current', single, 'a file'], ['older', single, 'a file']] as const) {
+  testMirror(t, `WebTor.io, its ${variant} API, ${what}`, async (t, fetcher) => {
+    let mood: Mood = 'well'
+    const secrets = { token: 'secret-token', apiKey: 'secret-key' }
+    const { url, requests } = await startWebtor(t, torrent, {
+      variant,
+      ...secrets,
+      before (asked, _count, response) {
+        if (asked !== 'content' || mood === 'well') return
+        if (mood === 'busy') response.writeHead(503, { 'retry-after': '7' }).end()
+        else if (mood === 'missing') response.writeHead(404).end()
+        else return new Promise(() => {})
+      }
+    })
+    const [mirror] = webtorMirrors({ webtor: new Webtor({ url, ...secrets }, fetcher), metadata: torrent.metadata, trackers: [], closing: new AbortController().signal })
+    if (mirror === undefined) throw new Error('no mirror')
+    return { mirror, torrent, requests, isTrusted: true, secrets: Object.values(secrets), setMood: (next) => { mood = next } }
+  })
+}
