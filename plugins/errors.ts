@@ -79,10 +79,10 @@ function prepare (reply: FastifyReply): void {
   reply.header('Cache-Control', 'no-store').type('application/json; charset=utf-8')
 }
 
-function nothingServes ({ refusals, isTemporary }: NothingServes, request: FastifyRequest, reply: FastifyReply): ErrorBody {
+function nothingServes ({ refusals, isTemporary, retryInMs }: NothingServes, request: FastifyRequest, reply: FastifyReply): ErrorBody {
   // Without room nobody can tell what the other sources could do: what they say does not make it "not found".
   const isOverload = refusals.some(({ code }) => code === 'NO_ROOM') || (refusals.length > 0 && refusals.every(({ code }) => overload.has(code)))
-  if (isTemporary) reply.header('Retry-After', RETRY_AFTER_SECONDS)
+  if (isTemporary) reply.header('Retry-After', retryInMs === null ? RETRY_AFTER_SECONDS : Math.ceil(retryInMs / 1000))
   reply.code(isOverload ? 503 : 404)
   const isCacheMiss = request.server.config.CACHE_ONLY_MODE && refusals.length === 0
   return { ...(isCacheMiss ? notCached : streamNotFound), ...(refusals.length > 0 ? { reasons: refusals } : {}) }

@@ -1,22 +1,37 @@
 import fp from 'fastify-plugin'
+import { EventBus } from '../services/events.ts'
 import { SourceChain } from '../services/source-chain.ts'
+import { StreamHistory } from '../services/stream-history.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** The sources in priority order; a source plugin adds itself, the stream route opens. */
     sources: SourceChain
+    /** What became of the latest starts and responses. */
+    history: StreamHistory
+    /** What happens, for whoever wants to hear of it. */
+    events: EventBus
   }
 }
 
+/** Sources watch over STALL_TIMEOUT themselves; one that does not is given up after so many of them. */
+const silenceTurns = 3
+
 export default fp(async function sourceChain (fastify) {
-  const { SOURCE_HEDGE_DELAY, START_TIMEOUT, LINGER, RESPONSE_STALL_LIMIT } = fastify.config
+  const { SOURCE_HEDGE_DELAY, START_TIMEOUT, LINGER, STALL_TIMEOUT, RESPONSE_STALL_LIMIT } = fastify.config
+  const events = new EventBus(fastify.log)
+  const history = new StreamHistory(events)
   const sources = new SourceChain({
     hedgeDelayMs: SOURCE_HEDGE_DELAY,
     startTimeoutMs: START_TIMEOUT,
     lingerMs: LINGER * 1000,
+    silenceMs: silenceTurns * STALL_TIMEOUT,
     responseStallLimitMs: RESPONSE_STALL_LIMIT,
+    history,
     log: fastify.log
   })
+  fastify.decorate('events', events)
+  fastify.decorate('history', history)
   fastify.decorate('sources', sources)
   // Before the server closes, or it would wait for streams that nothing ends.
   fastify.addHook('preClose', async () => { sources.close() })

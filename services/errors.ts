@@ -3,35 +3,36 @@
  * A code is part of the API (it appears in `reasons` of the 404), so it is never renamed.
  * `isTemporary`: asking again later may help, and the answer carries Retry-After.
  * `isFinal`: the request or the content itself is at fault; no other source needs to be asked.
+ * `rests`: what is not asked again for a while after a source has said this: that source for this infohash, or the source.
  */
 export const reasonCodes = {
-  INFOHASH_INVALID: { isTemporary: false, isFinal: true },
-  FILE_INDEX: { isTemporary: false, isFinal: true },
-  NOT_CACHED: { isTemporary: false, isFinal: false },
-  METADATA_INVALID: { isTemporary: false, isFinal: false },
-  METADATA_MISMATCH: { isTemporary: false, isFinal: false },
-  METADATA_V2_ONLY: { isTemporary: false, isFinal: true },
-  METADATA_TIMEOUT: { isTemporary: true, isFinal: false },
-  METADATA_NOT_FOUND: { isTemporary: true, isFinal: false },
-  MAGNET_INVALID: { isTemporary: false, isFinal: false },
-  P2P_TIMEOUT: { isTemporary: true, isFinal: false },
-  P2P_UNAVAILABLE: { isTemporary: true, isFinal: false },
-  HTTP_NO_MIRROR: { isTemporary: true, isFinal: false },
-  HTTP_MIRRORS_FAILED: { isTemporary: true, isFinal: false },
-  HTTP_LOOP: { isTemporary: false, isFinal: false },
-  HTTP_TIMEOUT: { isTemporary: true, isFinal: false },
-  ADDRESS_REFUSED: { isTemporary: false, isFinal: false },
-  SOURCE_TIMEOUT: { isTemporary: true, isFinal: false },
-  SOURCE_FAILED: { isTemporary: true, isFinal: false },
-  START_TIMEOUT: { isTemporary: true, isFinal: false },
-  STALLED: { isTemporary: true, isFinal: false },
-  FILE_CHANGED: { isTemporary: true, isFinal: false },
-  NO_ROOM: { isTemporary: true, isFinal: false },
-  TOO_MANY_TORRENTS: { isTemporary: true, isFinal: false },
-  SHUTTING_DOWN: { isTemporary: true, isFinal: false },
-  DELETED: { isTemporary: false, isFinal: true },
-  STORE_CLOSED: { isTemporary: true, isFinal: false },
-  STORE_FAILED: { isTemporary: true, isFinal: false }
+  INFOHASH_INVALID: { isTemporary: false, isFinal: true, rests: null },
+  FILE_INDEX: { isTemporary: false, isFinal: true, rests: null },
+  NOT_CACHED: { isTemporary: false, isFinal: false, rests: null },
+  METADATA_INVALID: { isTemporary: false, isFinal: false, rests: 'infohash' },
+  METADATA_MISMATCH: { isTemporary: false, isFinal: false, rests: null },
+  METADATA_V2_ONLY: { isTemporary: false, isFinal: true, rests: null },
+  METADATA_TIMEOUT: { isTemporary: true, isFinal: false, rests: 'infohash' },
+  METADATA_NOT_FOUND: { isTemporary: true, isFinal: false, rests: 'infohash' },
+  MAGNET_INVALID: { isTemporary: false, isFinal: false, rests: null },
+  P2P_TIMEOUT: { isTemporary: true, isFinal: false, rests: 'infohash' },
+  P2P_UNAVAILABLE: { isTemporary: true, isFinal: false, rests: null },
+  HTTP_NO_MIRROR: { isTemporary: true, isFinal: false, rests: 'infohash' },
+  HTTP_MIRRORS_FAILED: { isTemporary: true, isFinal: false, rests: 'infohash' },
+  HTTP_LOOP: { isTemporary: false, isFinal: false, rests: null },
+  HTTP_TIMEOUT: { isTemporary: true, isFinal: false, rests: 'infohash' },
+  ADDRESS_REFUSED: { isTemporary: false, isFinal: false, rests: 'infohash' },
+  SOURCE_TIMEOUT: { isTemporary: true, isFinal: false, rests: 'infohash' },
+  SOURCE_FAILED: { isTemporary: true, isFinal: false, rests: 'source' },
+  START_TIMEOUT: { isTemporary: true, isFinal: false, rests: null },
+  STALLED: { isTemporary: true, isFinal: false, rests: null },
+  FILE_CHANGED: { isTemporary: true, isFinal: false, rests: null },
+  NO_ROOM: { isTemporary: true, isFinal: false, rests: null },
+  TOO_MANY_TORRENTS: { isTemporary: true, isFinal: false, rests: null },
+  SHUTTING_DOWN: { isTemporary: true, isFinal: false, rests: null },
+  DELETED: { isTemporary: false, isFinal: true, rests: null },
+  STORE_CLOSED: { isTemporary: true, isFinal: false, rests: null },
+  STORE_FAILED: { isTemporary: true, isFinal: false, rests: null }
 } as const
 
 export type ReasonCode = keyof typeof reasonCodes

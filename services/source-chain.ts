@@ -1,9 +1,13 @@
-import { abortable, pause } from './deadline.ts'
-import { asCoded, CodedError, reasonCodes } from './errors.ts'
+import { steadyClock } from './clock.ts'
+import { abortable } from './deadline.ts'
+import { CodedError } from './errors.ts'
+import { FailureMemory } from './failure-memory.ts'
 import { NothingServes, walkSources } from './source-walk.ts'
-import type { Refusal, Walked } from './source-walk.ts'
+import { splice } from './splice.ts'
 import type { Source, SourceFile, StreamRequest } from './source.ts'
+import type { Refusal, Walked } from './source-walk.ts'
 import type { ByteRange } from './pieces/geometry.ts'
+import type { ResponseTrace, StreamHistory } from './stream-history.ts'
 import type { Log } from './log.ts'
 
 export interface ChainOptions {
@@ -13,11 +17,17 @@ export interface ChainOptions {
   readonly startTimeoutMs: number
   /** A start lives on so long after its last requester has gone. */
   readonly lingerMs: number
-  /** A response that has begun is given up after so many milliseconds without a byte from any source. */
+  /** A source that neither delivers nor receives anything for so long in the middle of a response is taken for dead. */
+  readonly silenceMs: number
+  /** A response that has begun is given up after so many milliseconds without progress from any source. */
   readonly responseStallLimitMs: number
+  /** Is told what becomes of starts and responses. */
+  readonly history: StreamHistory
+  readonly failures?: FailureMemory
   readonly log: Log
 }
 
+/** A walk that requests for the same place share. */
 interface Start {
   readonly infohash: string
   readonly promise: Promise<Walked>
@@ -26,9 +36,14 @@ interface Start {
   linger: NodeJS.Timeout | undefined
 }
 
+/** The clock of an infohash that nothing has delivered for yet: all its starts end by it. */
+interface Attempted {
+  readonly since: number
+  walks: number
+}
+
 /** How many infohashes the chain remembers the engaged source of. */
 const ENGAGED_LIMIT = 1000
-const RETRY_PAUSE_MS = { first: 250, longest: 5000 }
 
 /**
  * The sources in their order. Opens a request by walking them; the file it gives out survives the death of the source
@@ -38,14 +53,17 @@ const RETRY_PAUSE_MS = { first: 250, longest: 5000 }
 export class SourceChain {
   readonly #sources: Source[] = []
   readonly #starts = new Map<string, Start>()
+  readonly #attempted = new Map<string, Attempted>()
   /** The start of each infohash that nobody waits for any more: the latest only, for a player leaves a place behind with each seek. */
   readonly #lingering = new Map<string, Start>()
   readonly #engaged = new Map<string, string>()
+  readonly #failures: FailureMemory
   readonly #closing = new AbortController()
   readonly #options: ChainOptions
 
   constructor (options: ChainOptions) {
     this.#options = options
+    this.#failures = options.failures ?? new FailureMemory()
   }
 
   /** Registers a source. Throws when its name or its priority is taken. */
@@ -65,9 +83,25 @@ export class SourceChain {
     return this.#closing.signal
   }
 
+  /** Since when (performance.now()) sources have been looked for, while none has delivered; null: nobody looks. */
+  startingSince (infohash: string): number | null {
+    return this.#attempted.get(infohash)?.since ?? null
+  }
+
+  /** Why sources would not be asked now if this came: one refusal for each that rests. */
+  resting (infohash: string): Refusal[] {
+    return this.#sources.flatMap((source) => this.#recall(infohash, [], source) ?? [])
+  }
+
+  /** Somebody asks for it anew: that it failed before does not count any more. */
+  forgetFailures (infohash: string): void {
+    this.#failures.forget(infohash)
+  }
+
   /**
    * Finds a source for the request. Requests for the same place of the same file share one walk, which lives on for
-   * the linger time after its last requester has gone, so that a retry finds its clocks running.
+   * the linger time after its last requester has gone, so that a retry finds its clocks running; START_TIMEOUT counts
+   * from the first walk for the infohash that is still under way. What failed a moment ago is not tried again at once.
    * Throws NothingServes, or the signal's reason.
    */
   async open (request: StreamRequest, signal: AbortSignal): Promise<Walked> {
@@ -78,7 +112,7 @@ export class SourceChain {
     clearTimeout(start.linger)
     try {
       const walked = await abortable(start.promise, signal)
-      return { ...walked, file: this.#spliced(walked.file, request) }
+      return { ...walked, file: this.#spliced(walked, request) }
     } finally {
       start.requesters--
       if (start.requesters === 0 && this.#starts.get(key) === start) this.#linger(start)
@@ -103,94 +137,123 @@ export class SourceChain {
   }
 
   #begin (key: string, request: StreamRequest): Start {
+    const { infohash } = request
     const controller = new AbortController()
     const signal = AbortSignal.any([controller.signal, this.#closing.signal])
-    const promise = this.#walk(request, this.#sources, this.#engaged.get(request.infohash), signal)
-    const start: Start = { infohash: request.infohash, promise, controller, requesters: 0, linger: undefined }
+    const attempted = this.#attempted.get(infohash) ?? { since: performance.now(), walks: 0 }
+    this.#attempted.set(infohash, attempted)
+    attempted.walks++
+    const promise = this.#start(request, attempted, signal)
+    const start: Start = { infohash, promise, controller, requesters: 0, linger: undefined }
     this.#starts.set(key, start)
     const forget = (): void => {
       clearTimeout(start.linger)
+      attempted.walks--
+      if (attempted.walks === 0 && this.#attempted.get(infohash) === attempted) this.#attempted.delete(infohash)
       if (this.#starts.get(key) === start) this.#starts.delete(key)
-      if (this.#lingering.get(start.infohash) === start) this.#lingering.delete(start.infohash)
+      if (this.#lingering.get(infohash) === start) this.#lingering.delete(infohash)
     }
     promise.then(forget, forget)
     return start
   }
 
-  async #walk (request: StreamRequest, sources: readonly Source[], engaged: string | undefined, signal: AbortSignal): Promise<Walked> {
-    const { hedgeDelayMs, startTimeoutMs } = this.#options
-    const walked = await walkSources(sources, request, { hedgeDelayMs, timeoutMs: startTimeoutMs, engaged }, signal)
-    // HEAD brings no bytes: who answers it has shown nothing.
-    if (request.head === null) return walked
-    this.#engaged.delete(request.infohash)
-    if (walked.file.isLocal) return walked
-    this.#engaged.set(request.infohash, walked.file.source)
+  async #start (request: StreamRequest, attempted: Attempted, signal: AbortSignal): Promise<Walked> {
+    const { hedgeDelayMs, startTimeoutMs, history } = this.#options
+    const { infohash, trackers } = request
+    const subject = subjectOf(infohash, trackers)
+    const timeoutMs = Math.max(1, attempted.since + startTimeoutMs - performance.now())
+    try {
+      const walked = await walkSources(this.#sources, request, {
+        hedgeDelayMs,
+        timeoutMs,
+        engaged: this.#engaged.get(infohash),
+        recall: (source) => this.#recall(infohash, trackers, source),
+        onRefusal: (refusal) => this.#failures.failed(subject, refusal)
+      }, signal)
+      // HEAD brings no bytes: who answers it has shown nothing.
+      if (request.head === null) return walked
+      this.#failures.delivered(subject, walked.by)
+      // The next place that is asked for has its time anew.
+      if (this.#attempted.get(infohash) === attempted) this.#attempted.delete(infohash)
+      this.#remember(infohash, walked.file)
+      history.started(infohash, { source: walked.file.source, timings: walked.timings, refusals: [] })
+      return walked
+    } catch (error) {
+      if (error instanceof NothingServes) history.started(infohash, { source: null, timings: [], refusals: error.refusals })
+      throw error
+    }
+  }
+
+  /** Which source delivers for this infohash: the next request finds it at once. */
+  #remember (infohash: string, file: SourceFile): void {
+    this.#engaged.delete(infohash)
+    if (file.isLocal) return
+    this.#engaged.set(infohash, file.source)
     const [oldest] = this.#engaged.keys()
     if (oldest !== undefined && this.#engaged.size > ENGAGED_LIMIT) this.#engaged.delete(oldest)
-    return walked
   }
 
-  #spliced (file: SourceFile, request: StreamRequest): SourceFile {
-    return { ...file, read: (range, signal) => this.#read(file, request, range, AbortSignal.any([signal, this.#closing.signal])) }
+  #recall (infohash: string, trackers: readonly string[], source: Source): Refusal | null {
+    const refusal = this.#failures.recall(subjectOf(infohash, trackers), source.name)
+    return refusal === null || source.isHopeful?.(infohash) === true ? null : refusal
   }
 
-  async * #read (file: SourceFile, request: StreamRequest, range: ByteRange, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    let current = file
-    let position = range.start
-    let lastByteAt = performance.now()
-    let failures = 0
-    while (position <= range.end) {
-      signal.throwIfAborted()
-      try {
-        for await (const chunk of current.read({ start: position, end: range.end }, signal)) {
-          const fitting = chunk.subarray(0, range.end - position + 1)
-          if (fitting.length === 0) continue
-          position += fitting.length
-          yield fitting
-          lastByteAt = performance.now()
-          failures = 0
-        }
-        if (position > range.end) return
-        throw new CodedError('FILE_CHANGED', `${current.source} ended at byte ${position} of ${range.end + 1}`)
-      } catch (error) {
-        signal.throwIfAborted()
-        const { code, message } = asCoded(error, 'SOURCE_FAILED')
-        if (!file.isVerified || reasonCodes[code].isFinal) throw error
-        this.#options.log.warn({ infohash: request.infohash, source: current.source, position, code }, `source lost in the middle of a response: ${message}`)
-        current = await this.#next(file, current, request, position, lastByteAt, failures++, signal)
+  #spliced (walked: Walked, request: StreamRequest): SourceFile {
+    return { ...walked.file, read: (range, signal) => this.#read(walked, request, range, AbortSignal.any([signal, this.#closing.signal])) }
+  }
+
+  async * #read ({ file, by }: Walked, request: StreamRequest, range: ByteRange, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const { silenceMs, responseStallLimitMs, history, log } = this.#options
+    const { infohash } = request
+    const trace = history.begin(infohash, request.fileIndex, range)
+    const observer: ResponseTrace = {
+      ...trace,
+      engaged: (source, position) => {
+        trace.engaged(source, position)
+        if (position > range.start) log.info({ infohash, source, position }, `[Hybrid] Response goes on from ${source} at byte ${position}`)
+      },
+      lost: (source, position, code, message) => {
+        trace.lost(source, position, code, message)
+        log.warn({ infohash, source, position, code }, `[Hybrid] Source lost in the middle of a response: ${message}`)
       }
+    }
+    let outcome: Parameters<ResponseTrace['end']>[0] = 'client left'
+    try {
+      yield * splice({
+        file,
+        by,
+        range,
+        silenceMs,
+        stallLimitMs: responseStallLimitMs,
+        clock: steadyClock,
+        observer,
+        reopen: async (want, signal) => {
+          const walked = await walkSources(this.#lostLast(want.lost), { ...request, head: { start: want.position } }, {
+            hedgeDelayMs: this.#options.hedgeDelayMs,
+            timeoutMs: Math.min(want.limitMs, this.#options.startTimeoutMs),
+            engaged: undefined,
+            accepts: want.accepts
+          }, signal)
+          this.#remember(infohash, walked.file)
+          return walked
+        }
+      }, signal)
+      outcome = 'complete'
+    } catch (error) {
+      if (!signal.aborted) outcome = 'cut'
+      throw error
+    } finally {
+      trace.end(outcome)
     }
   }
 
-  /** A source that goes on with the same bytes at `position`, asked for until the stall limit: the lost one last. */
-  async #next (
-    file: SourceFile, lost: SourceFile, request: StreamRequest, position: number, lastByteAt: number, failures: number, signal: AbortSignal
-  ): Promise<SourceFile> {
-    const deadline = lastByteAt + this.#options.responseStallLimitMs
-    const others = this.#sources.filter(({ name }) => name !== lost.source)
-    const sources = [...others, ...this.#sources.filter(({ name }) => name === lost.source)]
-    let pauseMs = failures === 0 ? 0 : RETRY_PAUSE_MS.first * 2 ** Math.min(failures - 1, 4)
-    let refusals: readonly Refusal[] = []
-    while (true) {
-      const leftMs = deadline - performance.now()
-      if (leftMs <= pauseMs) {
-        const why = refusals.map(({ source, message }) => `${source}: ${message}`).join('; ') || `${lost.source} broke`
-        throw new CodedError('STALLED', `no byte from any source for ${this.#options.responseStallLimitMs} ms (${why})`)
-      }
-      if (pauseMs > 0) await pause(pauseMs, signal)
-      try {
-        const stop = AbortSignal.any([signal, AbortSignal.timeout(Math.max(1, Math.ceil(deadline - performance.now())))])
-        const { file: next } = await this.#walk({ ...request, head: { start: position } }, sources, undefined, stop)
-        if (next.isVerified && next.etag === file.etag && next.lengthBytes === file.lengthBytes) {
-          this.#options.log.info({ infohash: request.infohash, source: next.source, position }, 'response goes on from another source')
-          return next
-        }
-        refusals = [{ source: next.source, code: 'FILE_CHANGED', message: 'it holds other bytes', isTemporary: false }]
-      } catch (error) {
-        signal.throwIfAborted()
-        if (error instanceof NothingServes) refusals = error.refusals
-      }
-      pauseMs = Math.min(Math.max(pauseMs * 2, RETRY_PAUSE_MS.first), RETRY_PAUSE_MS.longest)
-    }
+  /** In their order, but for the source that broke: it is asked once more when nobody else can go on. */
+  #lostLast (lost: string): Source[] {
+    return [...this.#sources.filter(({ name }) => name !== lost), ...this.#sources.filter(({ name }) => name === lost)]
   }
+}
+
+/** What a failure is about: with other trackers it is another question. */
+function subjectOf (infohash: string, trackers: readonly string[]): string {
+  return [infohash, ...[...trackers].sort()].join(' ')
 }

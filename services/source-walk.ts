@@ -8,6 +8,8 @@ export interface Refusal {
   readonly code: ReasonCode
   readonly message: string
   readonly isTemporary: boolean
+  /** It is not asked again before so many milliseconds have passed. */
+  readonly retryInMs?: number
 }
 
 export interface Timing {
@@ -17,6 +19,8 @@ export interface Timing {
 
 export interface Walked {
   readonly file: SourceFile
+  /** The source that opened it, by the name it has in the chain. */
+  readonly by: string
   /** One entry for each source that was asked, in the order they were asked. */
   readonly timings: readonly Timing[]
 }
@@ -28,6 +32,12 @@ export interface WalkOptions {
   readonly timeoutMs: number
   /** The source that delivered for this infohash a moment ago: turns of sources before it last ENGAGED_DELAY_MS. */
   readonly engaged: string | undefined
+  /** Why a source is not asked at all this time; null: it is. */
+  readonly recall?: (source: Source) => Refusal | null
+  /** What a source refused after it was asked; what this gives is told instead. */
+  readonly onRefusal?: (refusal: Refusal) => Refusal
+  /** A file that is not accepted is passed over, with a reason. */
+  readonly accepts?: (file: SourceFile) => boolean
 }
 
 /** No source could serve the request; `refusals` says why, one for each source that was asked and did not say "not mine". */
@@ -43,6 +53,12 @@ export class NothingServes extends Error {
   get isTemporary (): boolean {
     return this.refusals.some(({ isTemporary }) => isTemporary)
   }
+
+  /** After how many milliseconds it makes sense to ask again; null: no reason is temporary, or nothing is known. */
+  get retryInMs (): number | null {
+    const times = this.refusals.flatMap(({ isTemporary, retryInMs }) => isTemporary && retryInMs !== undefined ? [retryInMs] : [])
+    return times.length === 0 ? null : Math.min(...times)
+  }
 }
 
 const ENGAGED_DELAY_MS = 50
@@ -50,20 +66,26 @@ const ENGAGED_DELAY_MS = 50
 /** How long a source that was told to stop may take to say why in its own words. */
 const LAST_WORDS_MS = 200
 
+type Outcome = { readonly file: SourceFile | null } | { readonly refusal: Refusal }
+
 interface Attempt {
   readonly source: Source
   readonly controller: AbortController
   readonly startedAt: number
-  outcome: { file: SourceFile | null } | { refusal: Refusal } | null
+  outcome: Outcome | null
   durationMs: number
   readonly settled: Promise<void>
+  isHopeless: boolean
+  /** Resolves when it is said to be hopeless. */
+  readonly hopeless: Promise<void>
 }
 
 /**
  * Asks the sources in their order until one delivers. While a source has not answered, the next is started beside it
- * after the hedge delay; the first that delivers wins, the earlier in order on a tie, and the others are aborted.
- * Returns the file. Throws NothingServes when all have refused or the time is up, the signal's reason when that aborts.
- * A source that never settles, not even after its abort, costs nothing but its own promise.
+ * after the hedge delay, or at once when nothing is hoped of it; the first that delivers wins, the earlier in order on a
+ * tie, and the others are aborted. Returns the file. Throws NothingServes when all have refused or the time is up, the
+ * signal's reason when that aborts. A source that never settles, not even after its abort, costs nothing but its own
+ * promise.
  */
 export async function walkSources (
   sources: readonly Source[], request: StreamRequest, options: WalkOptions, signal: AbortSignal
@@ -78,23 +100,26 @@ export async function walkSources (
   const engagedIndex = sources.findIndex(({ name }) => name === options.engaged)
   try {
     while (!stop.aborted) {
-      const winner = firstFile(attempts)
-      if (winner !== null) return { file: winner, timings: attempts.map(timingOf) }
+      const winner = attempts.find(({ outcome }) => fileOf(outcome) !== null)
+      const file = fileOf(winner?.outcome ?? null)
+      if (winner !== undefined && file !== null) {
+        refusalsOf(attempts.filter(({ outcome }) => outcome !== null), options)
+        return { file, by: winner.source.name, timings: attempts.map(timingOf) }
+      }
       const pending = attempts.filter(({ outcome }) => outcome === null)
       const next = attempts.some(isFinal) ? undefined : sources[attempts.length]
-      if (next === undefined && (pending.length === 0 || attempts.some(isFinal))) throw new NothingServes(refusalsOf(attempts))
-      if (next !== undefined && pending.length === 0) {
-        attempts.push(begin(next, request))
+      if (next === undefined && (pending.length === 0 || attempts.some(isFinal))) throw new NothingServes(refusalsOf(attempts, options))
+      const waitMs = turnLeft(attempts.at(-1), options.hedgeDelayMs, attempts.length <= engagedIndex)
+      if (next !== undefined && waitMs <= 0) {
+        attempts.push(begin(next, request, options))
         continue
       }
-      const waitMs = next === undefined ? 0 : turnLeft(attempts, options.hedgeDelayMs, attempts.length <= engagedIndex)
-      const why = await firstOf(pending.map(({ settled }) => settled), waitMs, stop)
-      if (why === 'time' && next !== undefined) attempts.push(begin(next, request))
+      await firstOf(pending.flatMap(({ settled, hopeless, isHopeless }) => isHopeless ? [settled] : [settled, hopeless]), next === undefined ? Infinity : waitMs, stop)
     }
     signal.throwIfAborted()
     for (const { controller } of attempts) controller.abort(timeUp.signal.reason)
     await firstOf([Promise.all(attempts.map(({ settled }) => settled))], LAST_WORDS_MS, signal)
-    throw new NothingServes(refusalsOf(attempts))
+    throw new NothingServes(refusalsOf(attempts, options))
   } finally {
     clearTimeout(timer)
     for (const { outcome, controller } of attempts) {
@@ -103,29 +128,49 @@ export async function walkSources (
   }
 }
 
-function begin (source: Source, request: StreamRequest): Attempt {
+function begin (source: Source, request: StreamRequest, { recall, accepts = () => true }: WalkOptions): Attempt {
   const controller = new AbortController()
+  const hopeless = Promise.withResolvers<void>()
   const startedAt = performance.now()
-  const settle = async (): Promise<void> => {
+  const open = async (): Promise<Outcome> => {
     try {
-      attempt.outcome = { file: await source.open(request, controller.signal) }
+      const file = await source.open(request, controller.signal, {
+        hopeless: () => {
+          attempt.isHopeless = true
+          hopeless.resolve()
+        }
+      })
+      if (file === null || accepts(file)) return { file }
+      return { refusal: refusalOf(source, new CodedError('FILE_CHANGED', 'it holds other bytes')) }
     } catch (error) {
-      const { code, message, isTemporary } = asCoded(error, 'SOURCE_FAILED')
-      attempt.outcome = { refusal: { source: source.name, code, message, isTemporary } }
+      return { refusal: refusalOf(source, error) }
     }
+  }
+  const settle = async (): Promise<void> => {
+    attempt.outcome = await open()
     attempt.durationMs = performance.now() - startedAt
   }
+  const remembered = recall?.(source) ?? null
   const attempt: Attempt = {
-    source, controller, startedAt, outcome: null, durationMs: 0, settled: Promise.resolve().then(settle)
+    source,
+    controller,
+    startedAt,
+    outcome: remembered === null ? null : { refusal: remembered },
+    durationMs: 0,
+    settled: Promise.resolve().then(remembered === null ? settle : () => {}),
+    isHopeless: false,
+    hopeless: hopeless.promise
   }
   return attempt
 }
 
-function firstFile (attempts: readonly Attempt[]): SourceFile | null {
-  for (const { outcome } of attempts) {
-    if (outcome !== null && 'file' in outcome && outcome.file !== null) return outcome.file
-  }
-  return null
+function refusalOf (source: Source, error: unknown): Refusal {
+  const { code, message, isTemporary } = asCoded(error, 'SOURCE_FAILED')
+  return { source: source.name, code, message, isTemporary }
+}
+
+function fileOf (outcome: Outcome | null): SourceFile | null {
+  return outcome !== null && 'file' in outcome ? outcome.file : null
 }
 
 /** The content itself is at fault (no such file in the torrent): another source could only say the same. */
@@ -138,40 +183,42 @@ function timingOf ({ source, outcome, durationMs, startedAt }: Attempt): Timing 
 }
 
 /** Each refusal; a source that is still silent gets one that says so. */
-function refusalsOf (attempts: readonly Attempt[]): Refusal[] {
+function refusalsOf (attempts: readonly Attempt[], { onRefusal = (refusal) => refusal }: WalkOptions): Refusal[] {
   return attempts.flatMap(({ source, outcome, startedAt }) => {
     if (outcome === null) {
       const message = `no answer within ${Math.round(performance.now() - startedAt)} ms`
-      return [{ source: source.name, code: 'SOURCE_TIMEOUT' as const, message, isTemporary: true }]
+      return [onRefusal({ source: source.name, code: 'SOURCE_TIMEOUT', message, isTemporary: true })]
     }
-    return 'refusal' in outcome ? [outcome.refusal] : []
+    if (!('refusal' in outcome)) return []
+    // What was remembered is no news.
+    return [outcome.refusal.retryInMs === undefined ? onRefusal(outcome.refusal) : outcome.refusal]
   })
 }
 
 /**
- * Milliseconds until the next source may start beside the youngest one; 0: never by time. That is the youngest's turn,
- * or the hedge delay if that is shorter; a turn is cut short for a source that is engaged further on.
+ * Milliseconds until the next source may start beside the youngest one; Infinity: only when that has failed. It is the
+ * youngest's turn, or the hedge delay if that is shorter; a turn is cut short for a source that is engaged further on.
  */
-function turnLeft (attempts: readonly Attempt[], hedgeDelayMs: number, isBeforeEngaged: boolean): number {
-  const youngest = attempts.at(-1)
-  if (youngest === undefined) return 0
-  const { startedAt, source: { turnMs } } = youngest
-  const limitMs = Math.min(hedgeDelayMs || Infinity, turnMs === undefined ? Infinity : isBeforeEngaged ? ENGAGED_DELAY_MS : turnMs)
-  return limitMs === Infinity ? 0 : Math.max(1, startedAt + limitMs - performance.now())
+function turnLeft (youngest: Attempt | undefined, hedgeDelayMs: number, isBeforeEngaged: boolean): number {
+  if (youngest === undefined || youngest.outcome !== null) return 0
+  const { startedAt, isHopeless, source: { turnMs } } = youngest
+  // Strict order is strict: then only a turn that is over counts.
+  if (isHopeless && hedgeDelayMs > 0) return 0
+  return startedAt + Math.min(hedgeDelayMs || Infinity, turnMs === undefined ? Infinity : isBeforeEngaged ? ENGAGED_DELAY_MS : turnMs) - performance.now()
 }
 
-/** Waits for the first of these, for `ms` milliseconds (0: no limit), or for the signal; says whether it was the time. */
-async function firstOf (promises: readonly Promise<unknown>[], ms: number, signal: AbortSignal): Promise<'time' | 'other'> {
-  const { promise, resolve } = Promise.withResolvers<'time' | 'other'>()
-  const timer = ms > 0 ? setTimeout(() => { resolve('time') }, ms) : undefined
-  const onOther = (): void => { resolve('other') }
-  signal.addEventListener('abort', onOther, { once: true })
-  if (signal.aborted) onOther()
-  for (const each of promises) each.then(onOther, onOther)
+/** Waits for the first of these, for `ms` milliseconds, or for the signal. */
+async function firstOf (promises: readonly Promise<unknown>[], ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const done = (): void => { resolve() }
+  const timer = ms === Infinity ? undefined : setTimeout(done, ms)
+  signal.addEventListener('abort', done, { once: true })
+  if (signal.aborted) done()
+  for (const each of promises) each.then(done, done)
   try {
-    return await promise
+    await promise
   } finally {
     clearTimeout(timer)
-    signal.removeEventListener('abort', onOther)
+    signal.removeEventListener('abort', done)
   }
 }

@@ -36,6 +36,14 @@ export interface SourceFile {
    * Honours its signal at once, and releases everything when the iteration is returned or thrown into.
    */
   read (range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array>
+  /** Bytes that came in behind it so far, verified or not; only grows. While it does, a reader that waits is not forgotten. */
+  progress? (): number
+}
+
+/** What a source may say while it opens. */
+export interface StartReport {
+  /** It goes on, but knows of nobody who could deliver: the next source need not wait for its turn. */
+  hopeless (): void
 }
 
 /** One way to get a file. */
@@ -49,5 +57,7 @@ export interface Source {
    * null: "not mine". Throws a CodedError: "I broke, and this is why". Honours its signal: after an abort nothing of
    * this request is left behind, though work that belongs to the infohash may live on.
    */
-  open (request: StreamRequest, signal: AbortSignal): Promise<SourceFile | null>
+  open (request: StreamRequest, signal: AbortSignal, report: StartReport): Promise<SourceFile | null>
+  /** Is there news since it failed for this infohash (a peer connected, a mirror is back), so that asking again makes sense? */
+  isHopeful? (infohash: string): boolean
 }

@@ -41,6 +41,7 @@ export async function openFilledFile (request: StreamRequest, options: FilledFil
     lastModified: metadata.createdAt,
     isVerified: true,
     isLocal: false,
+    progress: () => filler.receivedBytes,
     async * read (range, signal) {
       const lease = torrents.read(metadata.infohash, file.index)
       try {

@@ -3,8 +3,10 @@ import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import { CodedError } from '../../services/errors.ts'
 import { silent } from '../../services/log.ts'
+import { EventBus } from '../../services/events.ts'
 import { SourceChain } from '../../services/source-chain.ts'
 import { NothingServes } from '../../services/source-walk.ts'
+import { StreamHistory } from '../../services/stream-history.ts'
 import type { ChainOptions } from '../../services/source-chain.ts'
 import type { Source, SourceFile, StreamRequest } from '../../services/source.ts'
 
@@ -13,7 +15,7 @@ const request: StreamRequest = { infohash: 'a'.repeat(40), fileIndex: null, trac
 const never = new AbortController().signal
 
 function chainOf (options: Partial<ChainOptions>, ...sources: Source[]): SourceChain {
-  const chain = new SourceChain({ hedgeDelayMs: 0, startTimeoutMs: 5000, lingerMs: 1000, responseStallLimitMs: 1000, log: silent, ...options })
+  const chain = new SourceChain({ hedgeDelayMs: 0, startTimeoutMs: 5000, lingerMs: 1000, silenceMs: 5000, responseStallLimitMs: 1000, history: new StreamHistory(new EventBus(silent)), log: silent, ...options })
   for (const source of sources) chain.add(source)
   return chain
 }
@@ -71,8 +73,8 @@ t.test('a miss or a failure passes the request on, and every reason is told when
   )
   const error = await chain.open(request, never).catch((error: unknown) => error)
   t.same(error instanceof NothingServes && error.refusals, [
-    { source: 'p2p', code: 'P2P_TIMEOUT', message: 'no peer', isTemporary: true },
-    { source: 'http', code: 'SOURCE_FAILED', message: 'boom', isTemporary: true }
+    { source: 'p2p', code: 'P2P_TIMEOUT', message: 'no peer', isTemporary: true, retryInMs: 15_000 },
+    { source: 'http', code: 'SOURCE_FAILED', message: 'boom', isTemporary: true, retryInMs: 15_000 }
   ])
 })
 
