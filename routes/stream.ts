@@ -7,6 +7,7 @@ import { corsHeaders, preflightHeaders } from '../services/http/cors.ts'
 import { planResponse } from '../services/http/plan-response.ts'
 import { parseRangeHead } from '../services/http/range.ts'
 import { NothingServes } from '../services/source-walk.ts'
+import { streamStatus } from '../services/stream-status.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
 import { trackerUrls } from '../services/torrent/urls.ts'
 import { answerStreamError } from '../plugins/errors.ts'
@@ -17,6 +18,7 @@ import type { SourceFile, StreamRequest } from '../services/source.ts'
 import type { Walked } from '../services/source-walk.ts'
 
 const path = '/stream/proxy/:infoHash'
+const statusPath = '/stream/status/:infoHash'
 
 const MAX_TRACKERS = 20
 
@@ -35,6 +37,12 @@ const stream: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.setErrorHandler<FastifyError>(answerStreamError)
 
   fastify.options(path, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
+
+  fastify.get(statusPath, { schema: { params: schema.params } }, async (request, reply) => {
+    const infohash = infohashOf(request.params.infoHash)
+    reply.header('Cache-Control', 'no-store')
+    return await streamStatus(infohash, fastify)
+  })
 
   fastify.route({
     method: ['GET', 'HEAD'],

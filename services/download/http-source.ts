@@ -2,7 +2,7 @@ import { abortable, pause, race } from '../deadline.ts'
 import { CodedError, reasonCodes } from '../errors.ts'
 import { formatBytes } from '../format.ts'
 import { isVideo } from '../http/content-type.ts'
-import { openFilledFile } from '../pieces/filled-file.ts'
+import { isHopeful, openFilledFile } from '../pieces/filled-file.ts'
 import { selectFile } from '../torrent/file-selection.ts'
 import { HttpDownloader } from './http-downloader.ts'
 import { httpSeedMirrors } from './http-seeds.ts'
@@ -55,7 +55,8 @@ export function httpSource (options: HttpSourceOptions): Omit<Source, 'priority'
       } finally {
         lease.release()
       }
-    }
+    },
+    isHopeful: (infohash) => isHopeful(torrents, infohash, 'http-fallback')
   }
 }
 

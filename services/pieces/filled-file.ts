@@ -58,6 +58,11 @@ export async function openFilledFile (request: StreamRequest, options: FilledFil
   }
 }
 
+/** Has the torrent a filler of this name that may deliver now? What failed before need not be the last word then. */
+export function isHopeful (torrents: Torrents, infohash: string, name: string): boolean {
+  return torrents.get(infohash)?.fillers.some((filler) => filler.name === name && filler.isHopeful) === true
+}
+
 /** The byte of the torrent that is asked for first; null: none. */
 function headOf (store: PieceStore, fileIndex: number, lengthBytes: number, head: StreamRequest['head']): number | null {
   if (head === null || lengthBytes === 0) return null

@@ -1,6 +1,6 @@
 import { abortable, pause, race } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
-import { openFilledFile } from '../pieces/filled-file.ts'
+import { isHopeful, openFilledFile } from '../pieces/filled-file.ts'
 import { parseMetadata } from '../torrent/metadata.ts'
 import type { Log } from '../log.ts'
 import type { Filler } from '../pieces/filler.ts'
@@ -34,7 +34,8 @@ export function p2pSource (options: P2pSourceOptions): Omit<Source, 'priority'> 
       } finally {
         lease.release()
       }
-    }
+    },
+    isHopeful: (infohash) => isHopeful(torrents, infohash, 'p2p')
   }
 }
 

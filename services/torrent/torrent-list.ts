@@ -116,6 +116,8 @@ export class TorrentList {
     await this.#added.add(entry)
     // Removed, or added once more, while it was written: that counts.
     if (this.#added.get(infohash) !== entry) return true
+    // Adding again is asking again, whatever failed before.
+    this.#options.sources.forgetFailures(infohash)
     this.#options.torrents.remember(infohash, hints)
     this.#stop(infohash)
     this.#start(entry)

@@ -7,6 +7,7 @@ import { EventBus } from '../../services/events.ts'
 import { SourceChain } from '../../services/source-chain.ts'
 import { NothingServes } from '../../services/source-walk.ts'
 import { StreamHistory } from '../../services/stream-history.ts'
+import type { ServerEvent } from '../../services/events.ts'
 import type { ChainOptions } from '../../services/source-chain.ts'
 import type { Source, SourceFile, StreamRequest } from '../../services/source.ts'
 
@@ -242,4 +243,112 @@ t.test('closing ends starts and reads with SHUTTING_DOWN', async (t) => {
   await t.rejects(reading, { code: 'SHUTTING_DOWN' })
   await t.rejects(starting, { code: 'SHUTTING_DOWN' })
   await t.rejects(chain.open(request, never), { code: 'SHUTTING_DOWN' })
+})
+
+t.test('a source that knows itself to be hopeless lets the next one begin at once, unless the order is strict', async (t) => {
+  const hopeless: Source['open'] = async (_request, _signal, { hopeless }) => {
+    hopeless()
+    await wait(200)
+    return fileOf('p2p')
+  }
+  const hedged = chainOf({ hedgeDelayMs: 60_000 }, sourceOf('p2p', 10, hopeless), sourceOf('http', 20, async () => fileOf('http')))
+  t.equal((await hedged.open(request, never)).file.source, 'http')
+  const strict = chainOf({}, sourceOf('p2p', 10, hopeless), sourceOf('http', 20, async () => fileOf('http')))
+  t.equal((await strict.open(request, never)).file.source, 'p2p')
+})
+
+t.test('while one source is at work, one that has failed beside it makes way for the next at once', async (t) => {
+  const chain = chainOf({},
+    sourceOf('p2p', 10, async () => await new Promise(() => {}), { turnMs: 20 }),
+    sourceOf('http', 20, async () => { throw new CodedError('HTTP_NO_MIRROR', 'none') }),
+    sourceOf('kept', 30, async () => fileOf('kept'))
+  )
+  t.equal((await chain.open(request, never)).file.source, 'kept')
+})
+
+t.test('what failed is not asked again at once: the second request has its answer, until there is news or somebody asks anew', async (t) => {
+  let asked = 0
+  let isHopeful = false
+  const chain = chainOf({}, sourceOf('p2p', 10, async () => { asked++; throw new CodedError('P2P_TIMEOUT', 'no peer') }, { isHopeful: () => isHopeful }))
+  for (let i = 0; i < 3; i++) await t.rejects(chain.open(request, never), NothingServes)
+  t.equal(asked, 1)
+  t.match(chain.resting(request.infohash), [{ source: 'p2p', code: 'P2P_TIMEOUT' }])
+  await t.rejects(chain.open({ ...request, trackers: ['udp://tracker.example:1'] }, never))
+  t.equal(asked, 2, 'with other trackers it is another question')
+  isHopeful = true
+  t.strictSame(chain.resting(request.infohash), [])
+  await t.rejects(chain.open(request, never))
+  t.equal(asked, 3)
+  isHopeful = false
+  chain.forgetFailures(request.infohash)
+  await t.rejects(chain.open(request, never))
+  t.equal(asked, 4)
+})
+
+t.test('the losers of a start that was won are not remembered as failures', async (t) => {
+  let asked = 0
+  const chain = chainOf({ hedgeDelayMs: 10 },
+    sourceOf('p2p', 10, async (_request, signal) => await new Promise((_resolve, reject) => {
+      asked++
+      signal.addEventListener('abort', () => { reject(signal.reason) })
+    })),
+    sourceOf('http', 20, async () => fileOf('http'))
+  )
+  for (let i = 0; i < 3; i++) t.equal((await chain.open({ ...request, head: { start: i } }, never)).file.source, 'http')
+  t.equal(asked, 3)
+})
+
+t.test('START_TIMEOUT counts from the first start for the infohash that is still under way, for whatever place', async (t) => {
+  const chain = chainOf({ startTimeoutMs: 400 }, sourceOf('p2p', 10, async () => await new Promise(() => {})))
+  const first = chain.open(request, never).catch((error: unknown) => error)
+  await wait(250)
+  const startedAt = performance.now()
+  const second = chain.open({ ...request, head: { start: 5 } }, never).catch((error: unknown) => error)
+  t.ok(await first instanceof NothingServes)
+  t.ok(await second instanceof NothingServes)
+  // The second one had 400 ms of its own otherwise, and 200 ms for last words.
+  t.ok(performance.now() - startedAt < 550)
+})
+
+t.test('a file with other bytes does not keep a later source from going on', async (t) => {
+  let isPlaced = false
+  const chain = chainOf({},
+    sourceOf('cache', 10, async () => isPlaced ? fileOf('cache', { isVerified: false, etag: '"placed"' }) : null),
+    sourceOf('p2p', 20, async () => {
+      if (isPlaced) throw new CodedError('P2P_TIMEOUT', 'all peers left')
+      isPlaced = true
+      return fileOf('p2p', { breaksAfter: 5000 })
+    }),
+    sourceOf('http', 30, async () => fileOf('http'))
+  )
+  t.equal(sha1(await bytesOf((await chain.open(request, never)).file)), sha1(content))
+})
+
+t.test('the history tells which source served which bytes, and why it changed', async (t) => {
+  const events: ServerEvent[] = []
+  const bus = new EventBus(silent)
+  bus.listen(() => { throw new Error('a listener that is broken harms nobody') })
+  const stop = bus.listen((event) => { events.push(event) })
+  const history = new StreamHistory(bus)
+  const chain = chainOf({ history },
+    sourceOf('p2p', 10, async (request) => request.head !== null && 'start' in request.head && request.head.start > 0 ? null : fileOf('p2p', { breaksAfter: 33_000 })),
+    sourceOf('http', 20, async () => fileOf('http'))
+  )
+  await bytesOf((await chain.open(request, never)).file, 0, 89_999)
+  const { running, last, start } = history.of(request.infohash)
+  t.strictSame(running, [])
+  t.match(start, { source: 'p2p', refusals: [] })
+  t.match(last, {
+    outcome: 'complete',
+    deliveredBytes: 90_000,
+    changes: 1,
+    segments: [
+      { source: 'p2p', fromByte: 0, toByte: 33_000, why: { code: 'STALLED', message: 'p2p went silent' } },
+      { source: 'http', fromByte: 33_000, toByte: 90_000, why: null }
+    ]
+  })
+  t.strictSame(events.map(({ type }) => type), ['started', 'source', 'lost', 'source', 'end'])
+  stop()
+  await bytesOf((await chain.open(request, never)).file, 0, 9)
+  t.equal(events.length, 5)
 })

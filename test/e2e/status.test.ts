@@ -1,0 +1,54 @@
+import t from 'tap'
+import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
+import { startMirror } from '../mirror.ts'
+import { makeTorrent, testBytes, until } from '../testnet.ts'
+
+const unknown = 'c'.repeat(40)
+
+t.test('of what nobody ever asked for, the status says so, and asks nobody', async (t) => {
+  const { app, url } = await startApp(t)
+  const { status, headers, body } = await jsonFrom(`${url}/stream/status/${unknown}`)
+  t.equal(status, 200)
+  t.equal(headers.get('cache-control'), 'no-store')
+  t.match(body, { infoHash: unknown, state: 'unknown', sources: [], responses: [], lastResponse: null, lastStart: null })
+  t.strictSame(app.torrents.list(), [])
+  t.match(await jsonFrom(`${url}/stream/status/nonsense`), { status: 404, body: { reasons: [{ code: 'INFOHASH_INVALID' }] } })
+})
+
+t.test('a dead torrent is a 404 with every reason once; the second request has it at once, with the time to come back', async (t) => {
+  const torrent = await makeTorrent({ 'Film.mp4': testBytes(300_000, 'film') })
+  const mirror = await startMirror(t, torrent, { before (_request, response) { response.writeHead(500).end() } })
+  const { url } = await startApp(t, { TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl })
+  const first = await jsonFrom(`${url}/stream/proxy/${torrent.infohash}`)
+  t.match(first, { status: 404, body: { reasons: [{ source: 'http-fallback', code: 'HTTP_MIRRORS_FAILED', retryInMs: Number }] } })
+  const asked = mirror.requests.length
+  const second = await jsonFrom(`${url}/stream/proxy/${torrent.infohash}`)
+  t.match(second, { status: 404, body: { reasons: [{ source: 'http-fallback', code: 'HTTP_MIRRORS_FAILED' }] } })
+  t.ok(Number(second.headers.get('retry-after')) > 0 && Number(second.headers.get('retry-after')) <= 15)
+  t.equal(mirror.requests.length, asked, 'nobody was asked')
+  const { body } = await jsonFrom(`${url}/stream/status/${torrent.infohash}`)
+  t.match(body, { state: 'failed', reason: /http-fallback: no mirror can deliver: .*status 500/, retryAfterSeconds: Number, lastStart: { source: null, refusals: [{ code: 'HTTP_MIRRORS_FAILED' }] } })
+})
+
+t.test('while a client waits the status says for what; afterwards it has the story of the response', async (t) => {
+  const film = testBytes(2_000_000, 'film')
+  const torrent = await makeTorrent({ 'Film.mp4': film }, { pieceLength: 65_536 })
+  const { promise: stuck, resolve: goOn } = Promise.withResolvers<void>()
+  let served = 0
+  const mirror = await startMirror(t, torrent, { async before () { if (++served > 1) await stuck } })
+  const { url } = await startApp(t, { TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl })
+  const status = async (): Promise<unknown> => (await jsonFrom(`${url}/stream/status/${torrent.infohash}`)).body
+  const reading = bytesFrom(`${url}/stream/proxy/${torrent.infohash}`)
+  await until('the client waits', async () => JSON.stringify(await status()).includes('"state":"waiting"'))
+  t.match(await status(), {
+    state: 'waiting',
+    name: 'Film.mp4',
+    reason: /a client has waited for \d+\.\d s \(http-fallback: /,
+    sources: [{ source: 'http-fallback', isHopeful: true }],
+    responses: [{ outcome: 'running', segments: [{ source: 'http-fallback', fromByte: 0, toByte: null }] }]
+  })
+  goOn()
+  t.ok(film.equals(await reading))
+  await until('the response is complete', async () => JSON.stringify(await status()).includes('"state":"cached"'))
+  t.match(await status(), { state: 'cached', lastResponse: { outcome: 'complete', deliveredBytes: 2_000_000, stallSeconds: { 'http-fallback': Number } }, lastStart: { source: 'http-fallback' } })
+})
