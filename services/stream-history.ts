@@ -122,14 +122,15 @@ export class StreamHistory {
       delivered: (bytes) => { record.deliveredBytes += bytes },
       end: (outcome) => {
         if (record.outcome !== 'running') return
-        record.outcome = outcome
+        // A client that has everything may leave before we know that it has.
+        record.outcome = record.deliveredBytes === range.end - range.start + 1 ? 'complete' : outcome
         record.endedAt = new Date().toISOString()
         record.waitingSince = null
         const segment = record.segments.at(-1)
         if (segment !== undefined) segment.toByte ??= range.start + record.deliveredBytes
         entry.running.delete(record)
         entry.last = record
-        this.#events.emit({ type: 'end', ...about, outcome, deliveredBytes: record.deliveredBytes })
+        this.#events.emit({ type: 'end', ...about, outcome: record.outcome, deliveredBytes: record.deliveredBytes })
       }
     }
   }
