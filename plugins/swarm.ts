@@ -25,6 +25,7 @@ export default fp(async function swarm (fastify) {
       downloadLimitBytes: config.DOWNLOAD_LIMIT === null ? -1 : config.DOWNLOAD_LIMIT * 1000,
       isPortMappingEnabled: config.ENABLE_PORT_MAPPING,
       isLsdEnabled: !config.isPanel,
+      allowPrivateNetworks: config.HTTP_ALLOW_PRIVATE_NETWORKS,
       heapMb: swarmHeapMb,
       windowBytes: piecesInFlightBytes,
       log: fastify.log

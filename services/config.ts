@@ -106,7 +106,7 @@ const http = {
   WEBTOR_URL: optional(Type.String({ format: 'http-url' }), 'Address of a WebTor.io REST API, your own or the hosted one: it is asked for the .torrent, and for the file.', secret),
   WEBTOR_TOKEN: optional(Type.String({ format: 'token' }), 'Token for it (X-Token).', secret),
   WEBTOR_API_KEY: optional(Type.String({ format: 'token' }), 'Key for it (X-Api-Key).', secret),
-  HTTP_ALLOW_PRIVATE_NETWORKS: flag(false, 'Whether URLs that came from a torrent or a client may reach your own network. true lets anybody who adds a torrent probe it.')
+  HTTP_ALLOW_PRIVATE_NETWORKS: flag(false, 'Whether URLs, trackers and peers that came from a torrent or a client may reach your own network. true lets anybody who adds a torrent probe it.')
 }
 
 const stremio = {

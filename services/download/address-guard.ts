@@ -44,6 +44,8 @@ const SERVICE_PORTS = new Set([
   8086, 8500, 8529, 9042, 9092, 9160, 9200, 9300, 9418, 10080, 10250, 10255, 11211, 15672, 16379, 26379, 27017, 27018, 27019, 50070
 ])
 
+const UDP_SERVICE_PORTS = new Set([7, 9, 13, 17, 19, 53, 67, 68, 69, 111, 123, 137, 138, 161, 162, 389, 427, 500, 514, 520, 623, 1701, 1812, 1813, 1900, 3702, 4500, 5353, 5683])
+
 /** The form of `dns.lookup` that answers with all addresses. */
 export type LookupAll = (hostname: string, options: LookupAllOptions, callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void) => void
 
@@ -56,6 +58,23 @@ export function isPublicAddress (ip: string): boolean {
   if (carried !== null) return isPublicAddress(carried)
   const plain = textOf(groups)
   return globalV6.check(plain, 'ipv6') && !refusedV6.check(plain, 'ipv6')
+}
+
+/** How far away a literal address is. `other`: link-local, multicast, reserved, or no address. */
+export type Scope = 'public' | 'private' | 'loopback' | 'other'
+
+const privateV4 = blockList('ipv4', ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10'])
+const privateV6 = blockList('ipv6', ['fc00::/7'])
+const loopbackV4 = blockList('ipv4', ['127.0.0.0/8'])
+
+export function scopeOf (ip: string): Scope {
+  if (isPublicAddress(ip)) return 'public'
+  const carried = embeddedV4(ip)
+  if (carried !== null) return privateV4.check(carried, 'ipv4') ? 'private' : loopbackV4.check(carried, 'ipv4') ? 'loopback' : 'other'
+  const groups = groupsOf(ip)
+  if (groups === null) return 'other'
+  const plain = textOf(groups)
+  return plain === '0:0:0:0:0:0:0:1' ? 'loopback' : privateV6.check(plain, 'ipv6') ? 'private' : 'other'
 }
 
 /**
@@ -78,9 +97,33 @@ export function checkUrl (url: URL): void {
   if (url.username !== '' || url.password !== '') throw refused(`the URL at ${url.host} carries credentials`)
   const port = url.port === '' ? 80 : Number(url.port)
   if ((port < 1024 && !WEB_PORTS.has(port)) || SERVICE_PORTS.has(port)) throw refused(`port ${port} of ${url.hostname} is not for web servers`)
-  const host = url.hostname.replace(/^\[|\]$/g, '')
+  checkHost(url.hostname)
+}
+
+function checkHost (hostname: string): void {
+  const host = hostname.replace(/^\[|\]$/g, '')
   if (/(?:^|\.)localhost\.?$/.test(host)) throw refused(`${host} is this machine`)
   if (isIP(host) !== 0 && !isForeignAddress(host)) throw refused(`${host} is not a public address of another machine`)
+}
+
+/**
+ * As checkUrl, for a tracker: with the rules of the web for http and ws, while UDP trackers (BEP 15) live at ports of
+ * all kinds, but not at those of services that answer a datagram.
+ *
+ * @param url with `http:` in place of its scheme, so that its host is in order.
+ * @param protocol its scheme, `udp:` for instance.
+ */
+export function checkTracker (url: URL, protocol: string): void {
+  if (protocol !== 'udp:') {
+    const asWeb = new URL(url)
+    if (protocol === 'https:' || protocol === 'wss:') asWeb.protocol = 'https:'
+    checkUrl(asWeb)
+    return
+  }
+  if (url.username !== '' || url.password !== '') throw refused(`the URL at ${url.host} carries credentials`)
+  const port = url.port === '' ? 80 : Number(url.port)
+  if (port === 0 || UDP_SERVICE_PORTS.has(port) || SERVICE_PORTS.has(port)) throw refused(`port ${port} of ${url.hostname} is not for trackers`)
+  checkHost(url.hostname)
 }
 
 /**
@@ -104,7 +147,8 @@ export function guardLookup (lookup: LookupAll): LookupFunction {
 /** The system's lookup, guarded. */
 export const guardedLookup = guardLookup(lookupOfSystem)
 
-function ownAddresses (): string[] {
+/** What this machine is called on its networks. */
+export function ownAddresses (): string[] {
   return Object.values(networkInterfaces()).flatMap((addresses) => addresses?.map(({ address }) => address) ?? [])
 }
 

@@ -2,11 +2,13 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { pause } from '../deadline.ts'
+import type { Fetcher } from '../download/fetcher.ts'
 import { Slots } from '../slots.ts'
 import type { HostedTorrent, TorrentReply } from './hosted-torrent.ts'
-import { dhtNodes, dialTcpBesideUtp } from './internals.ts'
+import { dhtNodes, dialTcpBesideUtp, guardDht } from './internals.ts'
 import { isHostRequest } from './messages.ts'
 import type { HostOptions, HostReply, HostRequest } from './messages.ts'
+import { mayDial, mayDialAnywhere } from './peer-policy.ts'
 import { shareOf } from './shares.ts'
 import type WebTorrent from 'webtorrent'
 
@@ -29,7 +31,8 @@ const leaving = new Set<Promise<void>>()
 const offers = new Slots(1)
 let client: WebTorrent | null = null
 let Hosted: typeof HostedTorrent | null = null
-let trackerOptions: { rtcConfig: object, wrtc?: false } = { rtcConfig: {} }
+let rtc: { rtcConfig: object, wrtc?: false } = { rtcConfig: {} }
+let fetcher: Fetcher | null = null
 let options: HostOptions | null = null
 let isStopping = false
 
@@ -58,16 +61,19 @@ async function start (given: HostOptions): Promise<void> {
     // Not imported above: a machine where they cannot be loaded is one without P2P, not one where processes die.
     Client = (await import('webtorrent')).default
     Hosted = (await import('./hosted-torrent.ts')).HostedTorrent
+    fetcher = new (await import('../download/fetcher.ts')).Fetcher({ allowPrivateNetworks: given.allowPrivateNetworks })
   } catch (error) {
     tell({ type: 'unavailable', reason: `WebTorrent cannot be loaded: ${messageOf(error)}` })
     return
   }
-  trackerOptions = Client.WEBRTC_SUPPORT ? { rtcConfig: { iceServers: given.iceServers } } : { rtcConfig: {}, wrtc: false }
+  rtc = Client.WEBRTC_SUPPORT ? { rtcConfig: { iceServers: given.iceServers } } : { rtcConfig: {}, wrtc: false }
   const port = await freePort(given.port)
   client = await listen(Client, given, port)
   dialTcpBesideUtp(client, tcpDelayMs)
   if (client.dht) {
     client.dht.on('error', () => {})
+    const bootstrap = new Set(given.dhtBootstrap)
+    guardDht(client, (address) => bootstrap.has(address) || mayDialHere(address, 'dht'))
     client.dht.once('ready', tellDht)
   }
   setInterval(tellStats, statsMs)
@@ -85,7 +91,8 @@ async function listen (Client: typeof WebTorrent, given: HostOptions, port: numb
     // On a port of its own: uTP has the UDP side of torrentPort.
     dhtPort: 0,
     dht: { bootstrap: dhtBootstrap.length === 0 ? false : dhtBootstrap },
-    tracker: trackerOptions,
+    // Each torrent has clients of its own for them, which are guarded.
+    tracker: false,
     utp: true,
     utPex: true,
     lsd: isLsdEnabled,
@@ -152,8 +159,8 @@ function tellDht (): void {
 }
 
 function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, { type: 'join' }>): void {
-  if (client === null || options === null || Hosted === null) return
-  const { windowBytes } = options
+  if (client === null || options === null || Hosted === null || fetcher === null) return
+  const { windowBytes, allowPrivateNetworks } = options
   const tellOf = (reply: TorrentReply): void => {
     tell({ ...reply, id })
     // It may be another's turn now.
@@ -164,8 +171,13 @@ function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, 
       infohash,
       torrent,
       trackers: [...new Set([...trackers, ...options.trackers])],
-      peers: [...peers, ...options.staticPeers],
-      trackerOptions,
+      ownTrackers: options.trackers,
+      peers,
+      staticPeers: options.staticPeers,
+      mayDial: mayDialHere,
+      allowPrivateNetworks,
+      fetcher,
+      rtc,
       windowBytes: () => shareOf(torrents.get(id), [...torrents.values()], windowBytes),
       offers,
       tell: tellOf
@@ -173,6 +185,11 @@ function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, 
   } catch (error) {
     tellOf({ type: 'failed', code: 'SOURCE_FAILED', reason: messageOf(error) })
   }
+}
+
+/** The policy, lifted where the operator said so. */
+function mayDialHere (address: string, source: string | undefined): boolean {
+  return options?.allowPrivateNetworks === true ? mayDialAnywhere(address, source) : mayDial(address, source)
 }
 
 function leave (id: number): void {

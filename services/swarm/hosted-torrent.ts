@@ -1,7 +1,7 @@
-import { Client as TrackerClient } from 'bittorrent-tracker'
 import type WebTorrent from 'webtorrent'
 import type { Torrent, Wire } from 'webtorrent'
 import { pause } from '../deadline.ts'
+import type { Fetcher } from '../download/fetcher.ts'
 import { asCoded } from '../errors.ts'
 import { Geometry } from '../pieces/geometry.ts'
 import type { Urgency } from '../pieces/demand.ts'
@@ -12,10 +12,12 @@ import { parseMetadata } from '../torrent/metadata.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { Shelf } from './chunk-store.ts'
 import {
-  announceAgain, cancelUnwanted, dropHeld, growPipeline, heldBytes, holdMetadata, ignoreAllowedFast, keepIncomingPeers,
+  cancelUnwanted, dropHeld, growPipeline, guardPeers, heldBytes, holdMetadata, ignoreAllowedFast, keepIncomingPeers,
   markDropped, markFilled, onInfo, peerCounts, select, tameLocalDiscovery, trustFromStart
 } from './internals.ts'
 import type { HostReply, HostStats, WantedRange } from './messages.ts'
+import type { PeerSource } from './peer-policy.ts'
+import { Trackers } from './trackers.ts'
 import { chooseWindow } from './window.ts'
 import type { Window } from './window.ts'
 
@@ -36,9 +38,17 @@ export interface HostedTorrentOptions {
   readonly infohash: string
   readonly torrent: Uint8Array | null
   readonly trackers: readonly string[]
+  /** Which of all trackers the operator configured. */
+  readonly ownTrackers: readonly string[]
   readonly peers: readonly string[]
-  /** What every tracker client gets: ICE servers, or no WebRTC. */
-  readonly trackerOptions: { readonly rtcConfig: object, readonly wrtc?: false }
+  /** Peers that the operator configured. */
+  readonly staticPeers: readonly string[]
+  /** May this peer, that the source named, be dialled? */
+  readonly mayDial: (address: string, source: string | undefined) => boolean
+  readonly allowPrivateNetworks: boolean
+  readonly fetcher: Pick<Fetcher, 'get'>
+  /** ICE servers, or no WebRTC. */
+  readonly rtc: { readonly rtcConfig: object, readonly wrtc?: false }
   /** How many bytes of pieces this torrent may have in flight; 0: not even one piece. Asked each time pieces are chosen. */
   readonly windowBytes: () => number
   /** One place, for all torrents: whose piece is on its way to the server. */
@@ -54,8 +64,7 @@ export class HostedTorrent {
   readonly #options: HostedTorrentOptions
   readonly #release: (metadata: Uint8Array, bitfield: Uint8Array) => Promise<void>
   readonly #named: Promise<void>
-  readonly #announcedTo: Set<string>
-  readonly #trackers = new Set<TrackerClient>()
+  readonly #trackers: Trackers
   readonly #addresses = new Set<string>()
   #shelf: Shelf | null = null
   #store: ChunkStore | null = null
@@ -81,12 +90,10 @@ export class HostedTorrent {
     this.#options = options
     this.#isMetadataKnown = options.torrent !== null
     // BEP 27: a private torrent is announced to its own trackers only, which come with its bytes.
-    this.#isPrivate = options.torrent !== null && parseMetadata(Buffer.from(options.torrent), options.infohash).isPrivate
-    const announce = this.#isPrivate ? [] : [...options.trackers]
-    this.#announcedTo = new Set(announce)
+    const metadata = options.torrent === null ? null : parseMetadata(Buffer.from(options.torrent), options.infohash)
+    this.#isPrivate = metadata?.isPrivate === true
     // WebTorrent takes URLs and local paths too, so it is never given anything but bytes or a magnet made here.
     const torrent = client.add(options.torrent ?? `magnet:?xt=urn:btih:${options.infohash}`, {
-      announce,
       deselect: true,
       store: ChunkStore,
       storeOpts: { openShelf: (store: ChunkStore) => this.#openShelf(store) },
@@ -97,6 +104,7 @@ export class HostedTorrent {
     this.#release = holdMetadata(torrent, options.infohash)
     keepIncomingPeers(torrent)
     tameLocalDiscovery(torrent)
+    guardPeers(torrent, options.mayDial)
     this.#named = new Promise(resolve => { torrent.once('infoHash', () => { resolve() }) })
     torrent.on('error', (error: unknown) => { this.#fail(error) })
     torrent.on('wire', (wire: Wire, address: unknown) => { this.#onWire(wire, address) })
@@ -110,6 +118,27 @@ export class HostedTorrent {
       this.reselect()
     })
     this.addPeers(options.peers)
+    this.#addPeers(options.staticPeers, 'operator')
+    this.#trackers = new Trackers({
+      trusted: new Set(options.ownTrackers),
+      allowPrivateNetworks: options.allowPrivateNetworks,
+      fetcher: options.fetcher,
+      rtc: options.rtc,
+      announcement: () => ({
+        infohash: this.infohash,
+        peerId: client.peerId,
+        port: client.torrentPort,
+        userAgent: client.userAgent,
+        uploaded: torrent.uploaded,
+        downloaded: torrent.downloaded,
+        left: this.#leftBytes()
+      }),
+      onPeer: (peer, source) => { this.#named.then(() => { if (!this.#isOver) torrent.addPeer(peer, source) }, () => {}) },
+      // One that fails is no news: others are asked, and it is asked again.
+      onProblem: () => {}
+    })
+    torrent.on('done', () => { this.#trackers.complete() })
+    this.#trackers.add(this.#isPrivate ? metadata?.trackers ?? [] : options.trackers)
   }
 
   /** What somebody wants most of what peers are there for; null: nothing that would take memory. */
@@ -173,33 +202,18 @@ export class HostedTorrent {
 
   /** Asks these trackers too. Ones that are asked already are skipped. */
   addTrackers (trackers: readonly string[]): void {
-    const announce = trackers.filter(tracker => !this.#announcedTo.has(tracker))
-    if (announce.length === 0 || this.#isPrivate || this.#isOver) return
-    for (const tracker of announce) this.#announcedTo.add(tracker)
-    // Discovery cannot take trackers once it runs, so they get a client of their own.
-    const client = new TrackerClient({
-      ...this.#options.trackerOptions,
-      infoHash: this.infohash,
-      peerId: this.#client.peerId,
-      announce,
-      port: this.#client.torrentPort,
-      userAgent: this.#client.userAgent,
-      getAnnounceOpts: () => ({ uploaded: this.#torrent.uploaded, downloaded: this.#torrent.downloaded, left: this.#leftBytes() })
-    })
-    // A tracker that fails is no news: others are asked, and it is asked again.
-    client.on('error', () => {})
-    client.on('warning', () => {})
-    client.on('peer', (peer: unknown) => { if (!this.#isOver) this.#torrent.addPeer(peer, 'tracker') })
-    client.setInterval(trackerIntervalMs)
-    client.start()
-    this.#trackers.add(client)
+    if (!this.#isPrivate && !this.#isOver) this.#trackers.add(trackers)
   }
 
   /** Dials these peers, `ip:port` each. What is none is skipped. */
   addPeers (peers: readonly string[]): void {
+    this.#addPeers(peers, 'magnet')
+  }
+
+  #addPeers (peers: readonly string[], source: PeerSource): void {
     if (peers.length === 0) return
     this.#named.then(() => {
-      for (const peer of peers) if (!this.#isOver) this.#torrent.addPeer(peer)
+      for (const peer of peers) if (!this.#isOver) this.#torrent.addPeer(peer, source)
     }, () => {})
   }
 
@@ -244,10 +258,7 @@ export class HostedTorrent {
     }
     const { dht } = this.#client
     if (dht && !this.#isPrivate && this.#dhtPatience.isOver()) dht.lookup(this.infohash, () => {})
-    if (this.#trackerPatience.isOver()) {
-      announceAgain(this.#torrent)
-      for (const tracker of this.#trackers) tracker.update()
-    }
+    if (this.#trackerPatience.isOver()) this.#trackers.update()
   }
 
   /** What has changed since the last call, or null. */
@@ -274,11 +285,7 @@ export class HostedTorrent {
     this.#isOver = true
     if (this.#reselectTimer !== null) clearTimeout(this.#reselectTimer)
     this.#reselectTimer = null
-    const tasks = [...this.#trackers].map(async (tracker) => {
-      tracker.stop()
-      await new Promise<void>(resolve => { tracker.destroy(resolve) })
-    })
-    this.#trackers.clear()
+    const tasks = [this.#trackers.leave()]
     // One that an error has destroyed would not call back.
     if (!this.#torrent.destroyed) tasks.push(new Promise<void>(resolve => { this.#torrent.destroy({ destroyStore: false }, resolve) }))
     await Promise.all(tasks)
@@ -299,8 +306,8 @@ export class HostedTorrent {
     await this.#named
     if (this.#isOver) return
     await this.#release(torrent, bitfield)
-    if (!metadata.isPrivate) this.addTrackers(metadata.trackers)
     this.#isPrivate = metadata.isPrivate
+    this.#trackers.add(metadata.trackers)
   }
 
   async #offer (piece: number, bytes: Uint8Array, onTaken: () => void, signal: AbortSignal): Promise<void> {

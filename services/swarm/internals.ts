@@ -1,4 +1,5 @@
-import { connect } from 'node:net'
+import { lookup } from 'node:dns'
+import { connect, isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type WebTorrent from 'webtorrent'
 import type { LocalDiscovery, Torrent, Wire } from 'webtorrent'
@@ -249,9 +250,46 @@ export function tameLocalDiscovery (torrent: Torrent): void {
   }
 }
 
-/** Asks the trackers that the torrent was added with once more. */
-export function announceAgain (torrent: Torrent): void {
-  torrent.discovery?.tracker?.update()
+/**
+ * Dials only who passes. `addPeer` is where all of them come by: trackers, the DHT, local discovery, PEX, and ourselves.
+ *
+ * @param mayDial is asked with `ip:port` and who named it.
+ */
+export function guardPeers (torrent: Torrent, mayDial: (address: string, source: string | undefined) => boolean): void {
+  const addPeer = torrent.addPeer.bind(torrent)
+  torrent.addPeer = (peer, source) => {
+    if (typeof peer === 'string' && !mayDial(peer, source)) return false
+    return addPeer(peer, source)
+  }
+}
+
+/**
+ * Asks only those nodes of the DHT that pass; others are as good as silent. Names are bootstrap nodes of the operator:
+ * nodes that others name come as addresses (BEP 5, compact node info).
+ *
+ * @param mayAsk is asked with `ip:port`.
+ */
+export function guardDht (client: WebTorrent, mayAsk: (address: string) => boolean): void {
+  const socket = client.dht ? client.dht._rpc.socket : null
+  if (socket === null) return
+  const query = socket.query.bind(socket)
+  socket.query = (peer, message, callback) => {
+    const isNamed = isIP(peer.host) === 0
+    const host = isIP(peer.host) === 6 ? `[${peer.host}]` : peer.host
+    if (!isNamed && !mayAsk(`${host}:${peer.port}`)) {
+      queueMicrotask(() => {
+        callback?.(new Error('this node may not be asked'), null, peer)
+        socket.emit('update')
+        socket.emit('postupdate')
+      })
+      return
+    }
+    if (!isNamed) return query(peer, message, callback)
+    lookup(peer.host, { family: 4 }, (error, address) => {
+      if (error !== null || socket.destroyed) callback?.(error ?? new Error('the DHT is closed'), null, peer)
+      else query({ host: address, port: peer.port }, message, callback)
+    })
+  }
 }
 
 /** Nodes in the DHT's routing table. */

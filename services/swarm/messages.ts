@@ -21,6 +21,8 @@ export interface HostOptions {
   readonly downloadLimitBytes: number
   readonly isPortMappingEnabled: boolean
   readonly isLsdEnabled: boolean
+  /** Trackers, peers and nodes that strangers name may be on this machine and in its networks. */
+  readonly allowPrivateNetworks: boolean
 }
 
 /** First and last piece, both included, and how soon they are wanted. */

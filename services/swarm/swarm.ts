@@ -86,7 +86,8 @@ export class Swarm extends EventEmitter<{ change: [] }> {
       uploadLimitBytes: options.uploadLimitBytes,
       downloadLimitBytes: options.downloadLimitBytes,
       isPortMappingEnabled: options.isPortMappingEnabled,
-      isLsdEnabled: options.isLsdEnabled
+      isLsdEnabled: options.isLsdEnabled,
+      allowPrivateNetworks: options.allowPrivateNetworks
     }
     this.#log = log
     this.#host = new HostProcess(heapMb, log, tuning)

@@ -68,7 +68,6 @@ declare module 'webtorrent' {
 
   export interface Discovery extends EventEmitter {
     readonly lsd: LocalDiscovery | null
-    readonly tracker: { update (): void } | null
   }
 
   export interface Torrent extends EventEmitter {
@@ -86,7 +85,7 @@ declare module 'webtorrent' {
     readonly downloadSpeed: number
     readonly uploadSpeed: number
     readonly discovery: Discovery | null
-    addPeer (address: unknown, source?: string): boolean
+    addPeer: (address: unknown, source?: string) => boolean
     destroy (options: { destroyStore: boolean }, done: () => void): void
 
     readonly _peers: ReadonlyMap<string, Peer> | null
@@ -129,10 +128,25 @@ declare module 'webtorrent' {
     readonly uploadLimit?: number
   }
 
+  export interface DhtNode {
+    readonly host: string
+    readonly port: number
+  }
+
+  type QueryDone = (error: Error | null, message: unknown, peer: DhtNode) => void
+
+  /** k-rpc-socket: sends queries of the DHT. */
+  export interface DhtSocket extends EventEmitter {
+    readonly destroyed: boolean
+    query: (peer: DhtNode, message: object, callback?: QueryDone) => unknown
+  }
+
   export interface Dht extends EventEmitter {
     readonly nodes: { count (): number }
+    readonly _rpc: { readonly socket: DhtSocket }
     /** Finds peers, which are told to every torrent of this infohash. */
     lookup (infohash: string, done: (error: Error | null) => void): void
+    addNode (node: DhtNode): void
   }
 
   export default class WebTorrent extends EventEmitter {
@@ -166,12 +180,14 @@ declare module 'bittorrent-tracker' {
       readonly userAgent?: string
       readonly rtcConfig?: object
       readonly wrtc?: false
+      readonly proxyOpts?: object
       readonly getAnnounceOpts?: () => object
     })
     setInterval (ms: number): void
     start (): void
     stop (): void
     update (): void
+    complete (): void
     destroy (done: () => void): void
   }
 

@@ -8,7 +8,7 @@ import { Geometry } from '../../../services/pieces/geometry.ts'
 import { PieceFiles } from '../../../services/pieces/piece-files.ts'
 import { ChunkStore } from '../../../services/swarm/chunk-store.ts'
 import * as internals from '../../../services/swarm/internals.ts'
-import { makeTorrent, startDht, startTracker, temporaryDirectory, testBytes, until } from '../../testnet.ts'
+import { makeTorrent, startDht, temporaryDirectory, testBytes, until } from '../../testnet.ts'
 import type { TestTorrent } from '../../testnet.ts'
 import { startClient, startSeed } from './webtorrent-seed.ts'
 import type { Seed } from './webtorrent-seed.ts'
@@ -362,19 +362,42 @@ t.test('local discovery: no crash, no error, no peers of other torrents', async 
   t.same(peers, ['192.0.2.2:2'])
 })
 
-t.test('trackers can be asked once more', async (t) => {
-  const tracker = await startTracker(t)
-  const client = await startClient(t, { tracker: {} })
-  const torrent = client.add(`magnet:?xt=urn:btih:${film.infohash}`, { announce: [tracker.url] })
-  await once(torrent, 'trackerAnnounce', { signal: signal() })
-  internals.announceAgain(torrent)
-  await until('it is asked', () => tracker.events.length === 2)
-  t.same(tracker.events.map(({ event }) => event), ['start', 'update'])
-})
-
 t.test('nodes of the DHT are counted', async (t) => {
   const { bootstrap } = await startDht(t, 3)
   const client = await startClient(t, { dht: { bootstrap } })
   await until('the nodes are known', () => internals.dhtNodes(client) === 3)
   t.equal(internals.dhtNodes(await startClient(t)), 0, 'none without a DHT')
+})
+
+t.test('peers that may not be dialled are not, whoever names them', async (t) => {
+  const client = await startClient(t)
+  const torrent = client.add(`magnet:?xt=urn:btih:${film.infohash}`)
+  const asked: Array<string | undefined> = []
+  internals.guardPeers(torrent, (address, source) => {
+    asked.push(source)
+    return address.endsWith('2')
+  })
+  await once(torrent, 'infoHash', { signal: signal() })
+  t.equal(torrent.addPeer('127.0.0.1:1111', 'dht'), false)
+  t.equal(torrent.addPeer('127.0.0.1:2222', 'operator'), true)
+  await until('discovery runs', () => torrent.discovery)
+  for (const source of ['tracker', 'lsd']) torrent.discovery?.emit('peer', '127.0.0.1:3331', source)
+  t.same(asked, ['dht', 'operator', 'tracker', 'lsd'])
+  t.same([...torrent._peers?.keys() ?? []], ['127.0.0.1:2222'])
+})
+
+t.test('nodes of the DHT that may not be asked are not, and searches end all the same', async (t) => {
+  const { bootstrap } = await startDht(t, 3)
+  const client = await startClient(t, { dht: { bootstrap: false } })
+  const [allowed = '', refused = ''] = bootstrap
+  internals.guardDht(client, (address) => address === allowed)
+  const { dht } = client
+  if (!dht) throw new Error('no DHT')
+  for (const address of [refused, allowed]) {
+    const [host = '', port] = address.split(':')
+    dht.addNode({ host, port: Number(port) })
+  }
+  await until('the allowed one answered', () => internals.dhtNodes(client) === 1)
+  await new Promise<void>((resolve) => { dht.lookup(film.infohash, () => { resolve() }) })
+  t.equal(internals.dhtNodes(client), 1)
 })

@@ -12,6 +12,7 @@ const swarm = new Swarm({
   downloadLimitBytes: -1,
   isPortMappingEnabled: false,
   isLsdEnabled: false,
+  allowPrivateNetworks: true,
   log: silent
 })
 swarm.start()
