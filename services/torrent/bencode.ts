@@ -11,9 +11,17 @@ export interface DecodeLimits {
   readonly depth: number
   /** How much may be decoded: each value counts 1 and each dictionary 4, because it takes that much more memory. */
   readonly weight: number
+  /** Keys of one dictionary that is decoded. */
+  readonly keys: number
   /** Bytes of one dictionary key. V8 hashes longer strings by their length alone, so that a lookup gets slow. */
   readonly keyLength: number
 }
+
+/**
+ * The keys that matter in the dictionaries at each depth, the outermost at 0; where there is no set, all do. The value
+ * of another key is stepped over and decoded as an empty string: its form is checked, but it takes no memory.
+ */
+export type WantedKeys = ReadonlyArray<ReadonlySet<string> | undefined>
 
 export interface Decoded {
   readonly value: Bencoded
@@ -21,10 +29,12 @@ export interface Decoded {
   rawOf (key: string): Buffer | null
 }
 
-const defaultLimits: DecodeLimits = { depth: 64, weight: 1_500_000, keyLength: 4096 }
+const defaultLimits: DecodeLimits = { depth: 64, weight: 1_000_000, keys: 1000, keyLength: 4096 }
 
 /** Some tools end a file with a newline; anything more after the value is not the torrent. */
 const trailingBytes = 4
+
+const nothing = Buffer.alloc(0)
 
 const minus = 0x2d
 const zero = 0x30
@@ -37,13 +47,13 @@ const end = 0x65
 
 /**
  * Decodes one bencoded value (BEP 3), strictly: no leading zeros, no `-0`, no integer that a double cannot hold, no
- * duplicate keys. Keys out of order are tolerated, for real torrents have them. Up to 4 bytes of CR or LF may follow.
+ * duplicate keys (except inside what is stepped over). Keys out of order are tolerated, for real torrents have them. Up to 4 bytes of CR or LF may follow.
  * Buffers in the result share memory with `bytes`.
  *
  * Throws CodedError METADATA_INVALID that names the byte.
  */
-export function decode (bytes: Buffer, limits: Partial<DecodeLimits> = {}): Decoded {
-  const decoder = new Decoder(bytes, { ...defaultLimits, ...limits })
+export function decode (bytes: Buffer, limits: Partial<DecodeLimits> = {}, wanted: WantedKeys = []): Decoded {
+  const decoder = new Decoder(bytes, { ...defaultLimits, ...limits }, wanted)
   const value = decoder.whole()
   return { value, rawOf: key => decoder.rawOf(key) }
 }
@@ -98,13 +108,15 @@ function isMap (value: readonly Encodable[] | ReadonlyMap<string, Encodable>): v
 class Decoder {
   readonly #bytes: Buffer
   readonly #limits: DecodeLimits
+  readonly #wanted: WantedKeys
   readonly #rawOfOutermost = new Map<string, Buffer>()
   #position = 0
   #weight = 0
 
-  constructor (bytes: Buffer, limits: DecodeLimits) {
+  constructor (bytes: Buffer, limits: DecodeLimits, wanted: WantedKeys) {
     this.#bytes = bytes
     this.#limits = limits
+    this.#wanted = wanted
   }
 
   rawOf (key: string): Buffer | null {
@@ -124,13 +136,39 @@ class Decoder {
     const byte = this.#bytes[this.#position]
     this.#weight += byte === dictionaryStart ? 4 : 1
     if (this.#weight > this.#limits.weight) throw this.#error('too many values')
-    if (depth > this.#limits.depth) throw this.#error(`nested deeper than ${this.#limits.depth}`)
+    this.#checkDepth(depth)
     switch (byte) {
       case integerStart: return this.#integer()
       case listStart: return this.#list(depth)
       case dictionaryStart: return this.#dictionary(depth)
       default: return this.#string()
     }
+  }
+
+  /** As #value, but makes nothing. */
+  #skip (depth: number): void {
+    this.#checkDepth(depth)
+    switch (this.#bytes[this.#position]) {
+      case integerStart: this.#integer(); return
+      case listStart:
+        this.#position++
+        while (this.#bytes[this.#position] !== end) this.#skip(depth + 1)
+        this.#position++
+        return
+      case dictionaryStart:
+        this.#position++
+        while (this.#bytes[this.#position] !== end) {
+          this.#skipString()
+          this.#skip(depth + 1)
+        }
+        this.#position++
+        return
+      default: this.#skipString()
+    }
+  }
+
+  #checkDepth (depth: number): void {
+    if (depth > this.#limits.depth) throw this.#error(`nested deeper than ${this.#limits.depth}`)
   }
 
   #integer (): number {
@@ -143,6 +181,12 @@ class Decoder {
   }
 
   #string (): Buffer {
+    const start = this.#skipString()
+    return this.#bytes.subarray(start, this.#position)
+  }
+
+  /** Where the bytes of the string start; the position is at their end then. */
+  #skipString (): number {
     const first = this.#bytes[this.#position]
     if (first === undefined) throw this.#error('the input ends in the middle')
     if (first < zero || first > nine) throw this.#error(`0x${first.toString(16).padStart(2, '0')} does not start a value`)
@@ -151,7 +195,7 @@ class Decoder {
     if (length > left) throw this.#error(`a string of ${length} bytes where ${left} are left`)
     const start = this.#position
     this.#position += length
-    return this.#bytes.subarray(start, this.#position)
+    return start
   }
 
   #list (depth: number): Bencoded[] {
@@ -165,12 +209,19 @@ class Decoder {
   #dictionary (depth: number): Dictionary {
     this.#position++
     const dictionary: Dictionary = new Map()
+    const wanted = this.#wanted[depth]
     while (this.#bytes[this.#position] !== end) {
       const keyBytes = this.#string()
       if (keyBytes.length > this.#limits.keyLength) throw this.#error(`a key of ${keyBytes.length} bytes`)
       const key = keyBytes.toString('latin1')
       if (dictionary.has(key)) throw this.#error('the same key twice in one dictionary')
+      if (dictionary.size === this.#limits.keys) throw this.#error(`more than ${this.#limits.keys} keys in one dictionary`)
       const start = this.#position
+      if (wanted?.has(key) === false) {
+        this.#skip(depth + 1)
+        dictionary.set(key, nothing)
+        continue
+      }
       dictionary.set(key, this.#value(depth + 1))
       if (depth === 0) this.#rawOfOutermost.set(key, this.#bytes.subarray(start, this.#position))
     }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { CodedError } from '../errors.ts'
 import { decode, encode } from './bencode.ts'
 import { httpUrls, trackerUrls } from './urls.ts'
-import type { Bencoded, Dictionary } from './bencode.ts'
+import type { Bencoded, Dictionary, WantedKeys } from './bencode.ts'
 
 /** One file of a torrent (BEP 3 `files`, BEP 47 `attr`). */
 export interface TorrentFile {
@@ -58,6 +58,17 @@ const maxPieceLength = 64 * 1024 * 1024
 /** Smaller pieces make more bookkeeping than bytes. A torrent of a single piece may be as small as it likes. */
 const minPieceLength = 1024
 
+/** Of a name, and of a file's whole path; file systems take 255 and 4096. */
+const maxPathLength = 4096
+
+/** What is read of a `.torrent`: its own keys, those of the info dictionary, and those of a file in its list. */
+const readKeys: WantedKeys = [
+  new Set(['announce', 'announce-list', 'creation date', 'httpseeds', 'info', 'url-list']),
+  new Set(['files', 'length', 'meta version', 'name', 'name.utf-8', 'piece length', 'pieces', 'private']),
+  undefined,
+  new Set(['attr', 'length', 'path', 'path.utf-8'])
+]
+
 const hashLength = 20
 const lastSecondOfYear9999 = 253_402_300_799
 
@@ -74,7 +85,7 @@ const lastSecondOfYear9999 = 253_402_300_799
  */
 export function parseMetadata (torrent: Buffer, expectedInfohash?: string): Metadata {
   if (torrent.length > maxTorrentBytes) throw invalid(`it has ${torrent.length} bytes, more than ${maxTorrentBytes}`)
-  const { value: outermost, rawOf } = decode(torrent)
+  const { value: outermost, rawOf } = decode(torrent, {}, readKeys)
   if (!(outermost instanceof Map)) throw invalid('it is not a dictionary')
   const info = outermost.get('info')
   const rawInfo = rawOf('info')
@@ -86,6 +97,7 @@ export function parseMetadata (torrent: Buffer, expectedInfohash?: string): Meta
 
   const name = textOf(info, 'name')
   if (name === null) throw invalid('info.name is missing')
+  if (Buffer.byteLength(name) > maxPathLength) throw invalid(`info.name has more than ${maxPathLength} bytes`)
   const isMultiFile = info.has('files')
   const files = isMultiFile ? filesOf(info.get('files')) : [fileAt(0, [name], lengthIn(info, 'info.length'), 0, false)]
   const last = files.at(-1)
@@ -134,7 +146,7 @@ export function metadataFromInfo (info: Buffer, infohash: string, trackers: read
 
 /** BEP 52: a v2 torrent that is no hybrid has neither v1 hashes nor v1 files. */
 function isV2Only (info: Dictionary): boolean {
-  return (info.get('meta version') === 2 || info.get('file tree') instanceof Map) && !info.has('pieces')
+  return (info.get('meta version') === 2 || info.has('file tree')) && !info.has('pieces')
 }
 
 /** Under a v1 infohash a v2 torrent is another torrent; it is named for what it is when it is the one asked for. */
@@ -170,8 +182,11 @@ function fileAt (index: number, components: readonly string[], lengthBytes: numb
 function componentsOf (file: Dictionary, index: number): string[] {
   const path = file.get('path.utf-8') ?? file.get('path')
   if (!Array.isArray(path) || path.length === 0) throw invalid(`info.files[${index}].path is not a list of names`)
+  let lengthBytes = 0
   return path.map(component => {
     if (!(component instanceof Buffer)) throw invalid(`info.files[${index}].path holds something that is no name`)
+    lengthBytes += component.length + 1
+    if (lengthBytes > maxPathLength) throw invalid(`info.files[${index}].path has more than ${maxPathLength} bytes`)
     return component.toString()
   })
 }

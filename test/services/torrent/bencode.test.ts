@@ -61,8 +61,25 @@ t.test('each limit holds at its edge', async t => {
   t.equal(codeOf(() => decode(bytes('li1ei1ee'), { weight: 2 })), 'METADATA_INVALID')
   t.equal(codeOf(() => decode(bytes('de'), { weight: 4 })), 'nothing was thrown')
   t.equal(codeOf(() => decode(bytes('de'), { weight: 3 })), 'METADATA_INVALID')
+  t.equal(codeOf(() => decode(bytes('d1:ai1e1:bi1ee'), { keys: 2 })), 'nothing was thrown')
+  t.equal(codeOf(() => decode(bytes('d1:ai1e1:bi1ee'), { keys: 1 })), 'METADATA_INVALID')
   t.equal(codeOf(() => decode(bytes(`d4096:${'k'.repeat(4096)}i1ee`))), 'nothing was thrown')
   t.equal(codeOf(() => decode(bytes(`d4097:${'k'.repeat(4097)}i1ee`))), 'METADATA_INVALID')
+})
+
+t.test('what nobody wants is checked for its form, and not kept', async t => {
+  const wanted = [new Set(['info', 'list']), undefined, new Set(['kept'])]
+  const { value, rawOf } = decode(bytes('d4:infod1:xi1ee4:listld4:kept1:y4:leftd1:ai1eeee4:leftl1:zi5ed1:bleeee'), {}, wanted)
+  t.same(value, new Map<string, Bencoded>([
+    ['info', new Map([['x', 1]])],
+    ['list', [new Map<string, Bencoded>([['kept', bytes('y')], ['left', bytes('')]])]],
+    ['left', bytes('')]
+  ]))
+  t.equal(rawOf('info')?.toString(), 'd1:xi1ee')
+  for (const text of ['d4:leftl1:ae', 'd4:leftd1:aee', 'd4:leftdi1ei1eee', 'd4:lefti01ee', 'd4:left5:xe', 'd4:leftxe', 'd4:lefti1e4:lefti1ee', `d4:left${'l'.repeat(100)}${'e'.repeat(101)}`]) {
+    t.equal(codeOf(() => decode(bytes(text), {}, wanted)), 'METADATA_INVALID', text.slice(0, 40))
+  }
+  t.equal(codeOf(() => decode(bytes(`d4:leftl${'i1e'.repeat(100)}ee`), { weight: 10 }, wanted)), 'nothing was thrown', 'it weighs nothing')
 })
 
 t.test('10 MB made to be slow are decoded or refused within seconds', async t => {

@@ -97,7 +97,8 @@ t.test('a v2-only torrent is named so, a hybrid works by its v1 part', async t =
   t.equal(codeOf(() => parseMetadata(pure, hash)), 'METADATA_V2_ONLY')
   t.equal(codeOf(() => parseMetadata(pure, 'a'.repeat(40))), 'METADATA_MISMATCH')
 
-  const hybrid = parseMetadata(torrentWith(v2, { 'piece layers': {} }))
+  const layers = Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [`${i}`.padStart(32, 'x'), Buffer.alloc(64)]))
+  const hybrid = parseMetadata(torrentWith(v2, { 'piece layers': layers }))
   t.equal(hybrid.pieceCount, 3)
   t.equal(hybrid.files[0]?.name, 'movie.mp4')
 })
@@ -113,6 +114,10 @@ t.test('says what is wrong with a torrent that cannot be used', async t => {
     [/no info dictionary/, bencoded({ info: [] })],
     [/no info dictionary/, bencoded({ info: 'd1:ae' })],
     [/info\.name is missing/, torrentWith({ name: 5 })],
+    [/info\.name has more than 4096 bytes/, torrentWith({ name: 'n'.repeat(4097) })],
+    [/files\[1\]\.path has more than 4096 bytes/, torrentOfFiles([file, { length: 1, path: ['a', 'n'.repeat(4095)] }])],
+    [/files\[0\]\.path has more than 4096 bytes/, torrentOfFiles([{ length: 1, path: Array.from({ length: 4097 }, () => '') }])],
+    [/more than 1000 keys in one dictionary/, torrentWith(Object.fromEntries(Array.from({ length: 1001 }, (_, i) => [`x${i}`, i])))],
     [/info\.length is not a length/, torrentWith({ length: undefined })],
     [/info\.length is not a length/, torrentWith({ length: -1 })],
     [/info\.length is not a length/, torrentWith({ length: '40000' })],
@@ -246,40 +251,4 @@ t.test('an info dictionary that is not the one asked for, or more than one, is r
   for (const junk of ['', 'i5e', 'd', 'le']) t.equal(codeOf(() => metadataFromInfo(Buffer.from(junk), sha1(Buffer.from(junk)), [])), 'METADATA_INVALID', junk)
   const v2 = bencoded({ name: 'a', 'meta version': 2, 'file tree': {}, 'piece length': 16384 })
   t.equal(codeOf(() => metadataFromInfo(v2, createHash('sha256').update(v2).digest('hex').slice(0, 40), [])), 'METADATA_V2_ONLY')
-})
-
-t.test('a thousand mutated torrents are read or refused with a code, each in bounded time', async t => {
-  const random = seeded(20260929)
-  const below = (n: number): number => Math.floor(random() * n)
-  const originals = [...fixtures, 'corrupt'].map(name => fixture(name).torrent)
-  const tokens = ['d', 'l', 'e', 'i', ':', '0', '-', '9', '4:info', 'i-1e', 'i99999999999999999999e', '999999999:', 'le', 'de', '6:pieces', '5:files', '4:path', '4:attr1:p'].map(token => Buffer.from(token))
-  const outcomes = new Map<string, number>()
-  let slowestMs = 0
-  for (let round = 0; round < 1000; round++) {
-    let bytes = Buffer.from(originals[below(originals.length)] ?? '')
-    for (let changes = 1 + below(4); changes > 0; changes--) {
-      // half of the changes near the start or the end, where the structure is and not the hashes
-      const at = below(2) === 0 ? below(bytes.length) : below(2) === 0 ? below(Math.min(300, bytes.length)) : bytes.length - 1 - below(Math.min(60, bytes.length))
-      const before = bytes.subarray(0, at)
-      switch (below(5)) {
-        case 0: bytes.fill(below(256), at, at + 1); break
-        case 1: bytes = Buffer.concat([before, bytes.subarray(at + 1 + below(20))]); break
-        case 2: bytes = Buffer.concat([before, tokens[below(tokens.length)] ?? before, bytes.subarray(at)]); break
-        case 3: bytes = Buffer.concat([before, bytes.subarray(at, at + below(200)), bytes.subarray(at)]); break
-        default: bytes = Buffer.concat([before, bytes.subarray(at, at + 1 + below(9)).reverse(), bytes.subarray(at)])
-      }
-      if (bytes.length === 0) bytes = Buffer.from('d')
-    }
-    const started = performance.now()
-    const outcome = codeOf(() => {
-      const metadata = parseMetadata(bytes)
-      for (let piece = 0; piece < metadata.pieceCount; piece++) if (metadata.hashOf(piece).length !== 20) throw new Error('a hash is cut off')
-      if (metadata.files.reduce((sum, file) => sum + file.lengthBytes, 0) !== metadata.lengthBytes) throw new Error('the lengths do not add up')
-    })
-    slowestMs = Math.max(slowestMs, performance.now() - started)
-    outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
-  }
-  t.same([...outcomes.keys()].sort(), ['METADATA_INVALID', 'nothing was thrown'])
-  t.ok((outcomes.get('nothing was thrown') ?? 0) > 50, 'enough of them got past the decoder')
-  t.ok(slowestMs < 2000, `the slowest took ${slowestMs} ms`)
 })
