@@ -162,7 +162,14 @@ export class DiskBudget implements Room {
       const window: HeldWindow = { leastBytes, mostBytes: Math.max(leastBytes, mostBytes), grantedBytes: 0, infohash }
       this.#ledger.windows.add(window)
       holding.addWindow(window)
-      if (await this.#makeFit()) {
+      const fits = await this.#makeFit()
+      if (!fits && this.#isDiskFull(leastBytes)) {
+        // Nothing of it will be on the disk as long as that is so: its store goes on through memory.
+        this.#writeFailedAt = this.#now()
+        this.#grant(window)
+        return this.#claimOf(window)
+      }
+      if (fits) {
         // Beyond the least what is idle makes room, but not other windows.
         const comfortableBytes = Math.min(window.mostBytes, Math.max(leastBytes, comfortableWindowBytes))
         await this.#evictFor(() => this.#excess(comfortableBytes), { isPartialEnough: true })
@@ -177,11 +184,13 @@ export class DiskBudget implements Room {
   }
 
   async makeRoom (bytes: number): Promise<boolean> {
+    // A full disk stays full for many writes: it is said once.
+    const isNews = this.#now() - this.#writeFailedAt >= complaintMs
     this.#writeFailedAt = this.#now()
     return await this.#inTurn(async () => {
       let freed = 0
       const evicted = await this.#evictFor(() => ({ countedBytes: 0, diskBytes: bytes - freed }), { isPartialEnough: true, onEvicted: (victim) => { freed += victim.allocatedBytes } })
-      this.#options.log.warn({ bytes, freedBytes: freed }, 'the disk is full')
+      if (isNews) this.#options.log.warn({ bytes, freedBytes: freed }, 'the disk is full')
       return evicted > 0
     })
   }
@@ -319,6 +328,12 @@ export class DiskBudget implements Room {
   #dropWindow (window: HeldWindow): void {
     this.#ledger.windows.delete(window)
     this.#ledger.find(window.infohash)?.removeWindow(window)
+  }
+
+  /** Is it the disk alone that stands in the way, on which not even so much can be written? */
+  #isDiskFull (bytes: number): boolean {
+    const { freeBytes } = this.#ledger
+    return freeBytes !== null && freeBytes < bytes && this.#excess(0).countedBytes <= 0
   }
 
   /** What the window may hold from now on. Grows only into what the others have given back. */

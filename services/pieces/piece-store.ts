@@ -98,6 +98,8 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   readonly #memory = new Map<PieceIndex, Buffer>()
   /** Edge files that are being removed; 'dropped' is said when they are gone. */
   readonly #leaving = new Map<PieceIndex, Promise<void>>()
+  /** false: the disk was so full that not even the store's folder could be made. */
+  #hasFolder = true
   #isDiskFull = false
   #diskFullSince = 0
   #diskRetryAt = 0
@@ -148,7 +150,11 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     const geometry = new Geometry(metadata)
     const edgeDirectory = join(directory, 'edges')
     try {
-      await makeFolder(edgeDirectory)
+      const hasFolder = await makeFolder(edgeDirectory).then(() => true, error => {
+        // What is read by then goes through memory.
+        if (isNoSpace(error)) return false
+        throw error
+      })
       const recovered = await recover(metadata, geometry, directory, promoted)
       const { files, completion, unchecked } = recovered
       const layout: Layout = { version: ++lastVersion, edgeDirectory, files: [...files].sort(([a], [b]) => a - b) }
@@ -157,6 +163,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
       for (const piece of unchecked) claimed.add(piece)
       const claims = await Claims.begin(directory, metadata, claimed, { hasFiles: files.size > 0, isPrecious: unchecked.length > 0 })
       const store = new PieceStore(options, geometry, recovered, claims, pieceFiles)
+      store.#hasFolder = hasFolder
       for (const [fileIndex, path] of files) {
         if (promoted.get(fileIndex) !== path) continue
         store.#finished.add(fileIndex)
@@ -327,6 +334,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
       const { version } = this.layout
       try {
         await this.#leaving.get(piece)
+        await this.#ensureFolder()
         const layoutVersion = await this.#files.writePiece(piece, bytes)
         this.#diskTakes(since)
         return await this.markVerified(piece, layoutVersion)
@@ -448,7 +456,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     })
     await this.#files.close()
     await this.#claims.close()
-    if (this.#dirty.size > 0 || this.#hasStaleBits) return
+    if (this.#dirty.size > 0 || this.#hasStaleBits || !this.#hasFolder) return
     await noteCleanEnd(this.directory).catch(error => {
       this.#log.warn({ infohash: this.metadata.infohash, err: error }, 'the clean end of a store could not be noted: its pieces will be checked')
     })
@@ -598,6 +606,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     for (const piece of pieces) this.#claims.set(piece, true)
     await this.#claims.ensure()
     try {
+      await this.#ensureFolder()
       await this.#createPart(path, file, pieces)
     } catch (error) {
       throw asCoded(error, 'STORE_FAILED')
@@ -614,6 +623,12 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
       this.#dirty.add(piece)
       this.#saveLater(saveIntervalMs)
     }
+  }
+
+  async #ensureFolder (): Promise<void> {
+    if (this.#hasFolder) return
+    await makeFolder(this.layout.edgeDirectory)
+    this.#hasFolder = true
   }
 
   /** The name appears with the full length and everything that was verified before: a crash leaves that, or no file. */

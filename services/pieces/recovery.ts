@@ -77,7 +77,7 @@ async function findFiles (metadata: Metadata, directory: string, promoted: Reado
   for (const [index, path] of promoted) {
     if (await lengthAt(path) === metadata.files[index]?.lengthBytes) files.set(index, path)
   }
-  for (const name of await readdir(directory)) {
+  for (const name of await namesIn(directory)) {
     const path = join(directory, name)
     if (name.endsWith('.tmp')) await rm(path, { force: true })
     if (!name.endsWith('.part')) continue
@@ -96,7 +96,7 @@ async function findFiles (metadata: Metadata, directory: string, promoted: Reado
 /** The whole edge files. Others are removed, and what a crash left half-made. */
 async function findEdges (geometry: Geometry, directory: string): Promise<Map<PieceIndex, string>> {
   const edges = new Map<PieceIndex, string>()
-  for (const name of await readdir(join(directory, 'edges'))) {
+  for (const name of await namesIn(join(directory, 'edges'))) {
     const path = join(directory, 'edges', name)
     const index = /^\d+$/.test(name) ? Number(name) : -1
     const piece = index >= 0 && index < geometry.pieceCount ? geometry.piece(index) : null
@@ -104,6 +104,16 @@ async function findEdges (geometry: Geometry, directory: string): Promise<Map<Pi
     else await rm(path, { force: true, recursive: true })
   }
   return edges
+}
+
+/** None where there is no such directory: the disk had no room for it. */
+async function namesIn (directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory)
+  } catch (error) {
+    if (isMissing(error)) return []
+    throw error
+  }
 }
 
 /** The length of a regular file, null when there is none. */

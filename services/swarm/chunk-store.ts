@@ -1,6 +1,6 @@
 import { pause } from '../deadline.ts'
 import type { Geometry } from '../pieces/geometry.ts'
-import { isNoSpace } from '../pieces/piece-files.ts'
+import { isMissing, isNoSpace } from '../pieces/piece-files.ts'
 import type { PieceFiles } from '../pieces/piece-files.ts'
 
 /** Where a torrent's pieces go, and who is told of it. */
@@ -12,7 +12,7 @@ export interface Shelf {
   /** The piece could not be written; it is tried again. */
   onBlocked (piece: number, error: unknown): void
   /**
-   * The disk has no room for the piece: offers its bytes to the server. `onTaken` is called in the very turn in which the
+   * The disk has no room for the piece, or its place is not there: offers its bytes to the server. `onTaken` is called in the very turn in which the
    * server's answer comes, for its next word may be about the same piece. Resolves when it has answered, or the signal
    * aborts.
    */
@@ -99,7 +99,8 @@ export class ChunkStore {
       } catch (error) {
         if (this.#closing.signal.aborted) return
         this.#shelf.onBlocked(index, error)
-        if (isNoSpace(error) && await this.#isOffered(index, bytes, done)) return
+        // On a full disk even the folder may be missing, and of a stale layout a file: the server knows where to put it.
+        if ((isNoSpace(error) || isMissingFile(error)) && await this.#isOffered(index, bytes, done)) return
       }
       await this.#wait(delayMs)
     }
@@ -128,4 +129,8 @@ export class ChunkStore {
     const piece = geometry.piece(index)
     return await files.readPiece(piece, offset, length ?? geometry.lengthOf(piece) - offset)
   }
+}
+
+function isMissingFile (error: unknown): boolean {
+  return error instanceof Error && isMissing(error.cause)
 }

@@ -5,6 +5,7 @@ import { stateFolder } from '../cache/stored-files.ts'
 import { abortable } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
 import { Geometry } from '../pieces/geometry.ts'
+import { isNoSpace } from '../pieces/piece-files.ts'
 import { PieceStore } from '../pieces/piece-store.ts'
 import { unlimitedRoom } from '../pieces/room.ts'
 import { formatBytes } from '../format.ts'
@@ -425,8 +426,15 @@ export class Torrents {
   }
 
   async #keepMetadata (metadata: Metadata): Promise<void> {
-    this.#metadata.set(metadata.infohash, metadata)
-    await writeFileAtomically(this.#metadataPath(metadata.infohash), metadata.torrent)
+    const { infohash, torrent } = metadata
+    this.#metadata.set(infohash, metadata)
+    try {
+      await writeFileAtomically(this.#metadataPath(infohash), torrent)
+    } catch (error) {
+      // Without it the next start looks it up anew: no reason not to play.
+      if (!isNoSpace(error)) throw error
+      this.#options.log.warn({ infohash, err: error }, 'the disk is full: the metadata of a torrent is not kept')
+    }
   }
 
   #metadataPath (infohash: string): string {

@@ -57,16 +57,18 @@ async function playWhole (url: string, onFirst: () => Promise<void>): Promise<Bu
 
 interface Case {
   readonly torrent: TestTorrent
-  /** Does somebody else fill the disk as soon as the film plays? */
-  readonly isFilled: boolean
+  /** When does somebody else fill the disk? */
+  readonly filled: 'never' | 'before the server starts' | 'as soon as the film plays'
   readonly env: Record<string, string>
   /** Called while it plays. */
   readonly look?: () => Promise<void>
 }
 
 /** Plays the film from its first byte to its last, and seeks back where there is room for that; what was on the disk meanwhile is printed. */
-async function play (t: Test, { torrent, isFilled, env, look }: Case): Promise<void> {
+async function play (t: Test, { torrent, filled, env, look }: Case): Promise<void> {
   const directory = await smallDisk(t)
+  if (filled === 'before the server starts') await fillUp(directory)
+  const isFilled = filled !== 'never'
   const server = await startServer(t, { TORRENT_DOWNLOAD_PATH: directory, CACHE_MIN_FREE_MB: '0', ENABLE_MOCK: 'false', LOG_LEVEL: 'warn', LOG_FORMAT: 'json', ...env })
   const swarm = env.ENABLE_P2P === 'false' ? null : await swarmOf(server)
   const stream = `${server.url}/stream/proxy/${torrent.infohash}`
@@ -91,6 +93,7 @@ async function play (t: Test, { torrent, isFilled, env, look }: Case): Promise<v
     tellFigure(t, `full disk: ${t.name}`, `${Math.round(film.length / (performance.now() - startedAt) / 1000)} MB/s, at least ${Math.round(leastFree / 1e6)} MB free`)
     t.equal(bytes.length, film.length, 'it plays to the end')
     t.equal(sha1(bytes), sha1(film), 'every byte is right')
+    if (isFilled) t.match(await (await fetch(`${server.url}/ready`)).text(), /a write failed for lack of space/, 'and so does /ready')
     if (isFilled) t.match(server.output(), /the disk is full: what readers wait for is kept in memory/, 'the log says that the disk is full')
     else t.ok(film.subarray(1_000_000, 3_000_001).equals(await bytesFrom(stream, { Range: 'bytes=1000000-3000000' })), 'and again after a seek back')
   } catch (error) {
@@ -105,14 +108,18 @@ async function play (t: Test, { torrent, isFilled, env, look }: Case): Promise<v
   if (swarm !== null) t.ok(await isAlive(swarm), 'and so is its swarm process')
 }
 
-for (const [what, isFilled] of [['a disk of 64 MiB', false], ['a disk of 64 MiB that somebody else fills meanwhile', true]] as const) {
+for (const [what, filled] of [
+  ['a disk of 64 MiB', 'never'],
+  ['a disk of 64 MiB that somebody else fills meanwhile', 'as soon as the film plays'],
+  ['a disk without a free byte before the server starts', 'before the server starts']
+] as const) {
   testWith(t, `${what}, a film of 200 MB from a libtorrent seeder, which stays connected`, async (t) => {
     const torrent = await makeTorrent({ 'Film.mkv': film }, { pieceLength: 1_048_576 })
     const seeder = await startSeeder(t, torrent)
     const peers: number[] = []
     await play(t, {
       torrent,
-      isFilled,
+      filled,
       env: { STATIC_PEERS: seeder.address, ENABLE_HTTP_FALLBACK: 'false', ENABLE_P2P: 'true' },
       look: async () => { peers.push((await seeder.counts()).peers) }
     })
@@ -128,7 +135,7 @@ for (const [what, isFilled] of [['a disk of 64 MiB', false], ['a disk of 64 MiB 
     const mirror = await startMirror(t, torrent)
     await play(t, {
       torrent,
-      isFilled,
+      filled,
       env: { ENABLE_P2P: 'false', ENABLE_HTTP_FALLBACK: 'true', HTTP_MIRROR_URLS: mirror.mirrorUrl, TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_ALLOW_PRIVATE_NETWORKS: 'true' }
     })
   }, 180_000)

@@ -429,8 +429,22 @@ t.test('windows take no more than the disk has', async (t) => {
   claim.release()
 })
 
-t.test('when the disk is full in spite of all, something goes', async (t) => {
-  const { budget, store, names, lastUse } = await setUp(t)
+t.test('a disk on which nothing can be written is no reason for no window: what is read goes through memory', async (t) => {
+  const bench = await setUp(t, { minFreeBytes: 2 * MB })
+  bench.free = 0.5 * MB
+  t.notOk(await bench.take(a, 0, 5 * MB))
+  const claim = await bench.budget.openWindow(a, 1 * MB, 64 * MB)
+  t.equal(claim.bytes, 1 * MB)
+  t.match(bench.budget.problems(), [/free, less than the/, /write failed for lack of space/, /plays from a window/])
+  claim.release()
+  bench.free = 1.5 * MB
+  bench.now += 10_000
+  await t.rejects(bench.budget.openWindow(a, 1 * MB, 64 * MB), { code: 'NO_ROOM' }, 'but a reserve is left to others')
+})
+
+t.test('when the disk is full in spite of all, something goes, and the log says so once', async (t) => {
+  const lines: string[] = []
+  const { budget, store, names, lastUse } = await setUp(t, { log: { ...silent, warn: (_fields: unknown, text: unknown) => { lines.push(String(text)) } } })
   await store(a, 0, 2 * MB, 100)
   await store(b, 0, 2 * MB, 200)
   await store(c, 0, 2 * MB, 300)
@@ -440,6 +454,7 @@ t.test('when the disk is full in spite of all, something goes', async (t) => {
   t.match(budget.problems(), [/write failed for lack of space/])
   await lastUse.pin(c)
   t.notOk(await budget.makeRoom(1), 'nothing may go')
+  t.same(lines, ['the disk is full'])
 })
 
 t.test('a torrent that is being closed to go gets no answer to wait for', async (t) => {

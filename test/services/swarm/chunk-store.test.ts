@@ -70,7 +70,7 @@ t.test('closed while a piece waits -> it is given up, and its put never calls ba
   await new Promise(resolve => { store.close(resolve) })
   store.retry()
   await new Promise(resolve => setImmediate(resolve))
-  t.same(log, ['blocked 0'])
+  t.same(log, ['blocked 0', 'offered'])
   t.notOk(await exists(path), 'no data file was made')
 })
 
