@@ -58,5 +58,5 @@ export const formats: Readonly<Record<string, Format>> = {
   origins: { expects: 'origins such as https://example.org, or *', accepts: text => text === '*' || (isUrl(text, ['http', 'https']) && URL.parse(text)?.origin === text.toLowerCase()) },
   proxies: { expects: 'IP addresses, ranges such as 10.0.0.0/8, or loopback, linklocal, uniquelocal', accepts: text => isAddressRange(text) || ['loopback', 'linklocal', 'uniquelocal'].includes(text) },
   'metadata-templates': { expects: 'http or https URLs with {hash} or {HASH}', accepts: text => isTemplate(text, ['hash', 'HASH']) },
-  'mirror-templates': { expects: 'http or https URLs with {hash}, {HASH}, {index}, {index1}, {path} or {name}', accepts: text => isTemplate(text, [...placeholders]) }
+  'mirror-templates': { expects: 'http or https URLs with {hash}, {HASH}, {index}, {index1}, {path} or {name} and no other {…}, trusted: before them or not', accepts: text => isTemplate(text.replace(/^trusted:/i, ''), [...placeholders]) }
 }

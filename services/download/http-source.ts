@@ -1,12 +1,13 @@
 import { abortable, pause, race } from '../deadline.ts'
-import { CodedError, reasonCodes } from '../errors.ts'
+import { asCoded, CodedError, reasonCodes } from '../errors.ts'
 import { formatBytes } from '../format.ts'
 import { isVideo } from '../http/content-type.ts'
 import { isHopeful, openFilledFile } from '../pieces/filled-file.ts'
 import { selectFile } from '../torrent/file-selection.ts'
 import { HttpDownloader } from './http-downloader.ts'
 import { httpSeedMirrors } from './http-seeds.ts'
-import { directMirrors, templateMirrors, webSeedMirrors } from './mirrors.ts'
+import { directMirrors, templateMirrors, trustedUrls, webSeedMirrors } from './mirrors.ts'
+import { openUnverifiedFile } from './unverified-file.ts'
 import { isLoop, viaOf } from './via.ts'
 import { webtorMirrors } from './webtor-mirror.ts'
 import type { PieceMemory } from './piece-memory.ts'
@@ -63,11 +64,40 @@ export function httpSource (options: HttpSourceOptions): Omit<Source, 'priority'
 async function openFromMirrors (request: StreamRequest, torrent: Torrent, options: HttpSourceOptions, signal: AbortSignal): Promise<SourceFile> {
   const { torrents, stallTimeoutMs } = options
   await abortable(torrent.load(), signal)
-  const filler = await abortable(torrent.fill('http-fallback', async () => await startDownload(torrent, request, options)), signal)
+  let filler: Filler
+  try {
+    filler = await abortable(torrent.fill('http-fallback', async () => await startDownload(torrent, request, options)), signal)
+  } catch (error) {
+    if (!(error instanceof CodedError) || error.code !== 'METADATA_NOT_FOUND') throw error
+    return await openUnverified(request, torrent, error, options, signal)
+  }
   return await race(signal,
     async (signal) => await openFilledFile(request, { torrents, store: await torrent.ready(signal), filler, stallTimeoutMs }, signal),
     async (signal) => await exhausted(filler, signal)
   )
+}
+
+/** There is no `.torrent`, so nothing that a mirror sends can be checked: only what the operator trusts is streamed. */
+async function openUnverified (request: StreamRequest, torrent: Torrent, { message }: CodedError, options: HttpSourceOptions, signal: AbortSignal): Promise<SourceFile> {
+  const urls = trustedUrls(options.mirrorUrls, request.infohash, request.fileIndex)
+  if (urls.length === 0) throw new CodedError('METADATA_NOT_FOUND', `${message}; without it mirrors cannot be checked, and no template of HTTP_MIRROR_URLS for ${request.fileIndex === null ? 'the default file' : 'a file by its number'} is marked trusted: to be streamed unverified`)
+  try {
+    const file = await openUnverifiedFile(request, { urls, fetcher: withVia(torrent, options), source: 'http-fallback' }, signal)
+    options.log.warn({ infohash: torrent.infohash }, `[Hybrid] Streaming unverified, from a trusted mirror: ${message}`)
+    return file
+  } catch (error) {
+    signal.throwIfAborted()
+    throw new CodedError('METADATA_NOT_FOUND', `${message}; ${asCoded(error, 'SOURCE_FAILED').message}`, { cause: error })
+  }
+}
+
+/** What is asked for this torrent says through which servers it was wanted, so that a loop of them ends. */
+function withVia ({ hints }: Torrent, { fetcher, hop }: HttpSourceOptions): Pick<Fetcher, 'get'> {
+  return {
+    async get (url, { headers, ...options }) {
+      return await fetcher.get(url, { ...options, headers: { ...headers, via: viaOf(hints.hops, hop) } })
+    }
+  }
 }
 
 /** Rejects when the mirrors have failed for good. A failure from before this request's demand is first given a chance to end. */
@@ -79,7 +109,7 @@ async function exhausted (filler: Filler, signal: AbortSignal): Promise<never> {
 
 /** Metadata, then the mirrors that it and the configuration name. It belongs to the torrent and outlives the request. */
 async function startDownload (torrent: Torrent, request: StreamRequest, options: HttpSourceOptions): Promise<HttpDownloader> {
-  const { fetcher, hop, log, memory } = options
+  const { log, memory } = options
   const fields = { infohash: torrent.infohash }
   log.info(fields, '[Hybrid] Falling back to HTTP download...')
   const metadata = torrent.metadata ?? await findMetadata(torrent, options)
@@ -90,10 +120,7 @@ async function startDownload (torrent: Torrent, request: StreamRequest, options:
     throw new CodedError('HTTP_NO_MIRROR', 'the torrent names no web seed, and neither HTTP_MIRROR_URLS nor WEBTOR_URL is set: there is nowhere to download from')
   }
   log.info(fields, '[Hybrid] Step 4: Downloading video file via HTTP...')
-  const get: Fetcher['get'] = async (url, { headers, ...options }) => {
-    return await fetcher.get(url, { ...options, headers: { ...headers, via: viaOf(torrent.hints.hops, hop) } })
-  }
-  return new HttpDownloader({ metadata, store, mirrors, fetcher: { get }, memory, log })
+  return new HttpDownloader({ metadata, store, mirrors, fetcher: withVia(torrent, options), memory, log })
 }
 
 /** The operator's first: of equals the first is asked. */

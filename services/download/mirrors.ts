@@ -3,6 +3,8 @@ import { MirrorFault } from './mirror.ts'
 import type { Metadata, TorrentFile } from '../torrent/metadata.ts'
 import type { Mirror } from './mirror.ts'
 
+const TRUST = /^trusted:/i
+
 /**
  * The torrent's web seeds (BEP 19 `url-list`) and further ones (`ws` of a magnet), each once.
  * Whether a seed is a file or a folder is told by the torrent (`isMultiFile`), never by the number of its files.
@@ -33,13 +35,26 @@ export function directMirrors (metadata: Metadata, acceptableSources: readonly s
 /**
  * The operator's own mirrors. In each template `{hash}` and `{HASH}` are the infohash in either case, `{index}` the
  * file's number from 0, `{index1}` from 1, `{path}` its path inside the torrent (without the torrent's own name) and
- * `{name}` the last part of that; path and name are percent-encoded.
+ * `{name}` the last part of that; path and name are percent-encoded. A mark `trusted:` before one makes no difference here.
  */
 export function templateMirrors (templates: readonly string[], metadata: Pick<Metadata, 'infohash'>): Mirror[] {
-  return templates.flatMap((template) => {
+  return templates.map((template) => template.replace(TRUST, '')).flatMap((template) => {
     const example = httpUrl(expand(template, { hash: metadata.infohash, HASH: metadata.infohash, index: '0', index1: '1', path: 'x', name: 'x' }))
     if (example === null) return []
     return [rangeMirror(example.host, true, (file) => templateUrl(template, file, metadata.infohash))]
+  })
+}
+
+/**
+ * Where the operator lets an unverified copy be taken from when there is no `.torrent`: the templates marked `trusted:`
+ * that say enough without one. A request for a file by its number goes to those with `{index}` or `{index1}`, one for the
+ * default file to those that name no file; `{path}` and `{name}` are known to nobody then.
+ */
+export function trustedUrls (templates: readonly string[], infohash: string, fileIndex: number | null): URL[] {
+  const values = { hash: infohash, HASH: infohash.toUpperCase(), ...(fileIndex === null ? {} : { index: String(fileIndex), index1: String(fileIndex + 1) }) }
+  return templates.flatMap((template) => {
+    if (!TRUST.test(template) || /\{(?:path|name)\}/.test(template) || /\{index1?\}/.test(template) !== (fileIndex !== null)) return []
+    return httpUrl(expand(template.replace(TRUST, ''), values)) ?? []
   })
 }
 

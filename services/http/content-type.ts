@@ -54,6 +54,11 @@ export function contentTypeOf (name: string): string {
   return videoTypes.get(extension) ?? audioTypes.get(extension) ?? companionTypes.get(extension) ?? 'application/octet-stream'
 }
 
+/** The extension of video and audio files of this type, without the dot; null: it is the type of no media. */
+export function extensionOfType (type: string): string | null {
+  return [...videoTypes, ...audioTypes].find((entry) => entry[1] === type)?.[0] ?? null
+}
+
 /** The name is that of a video file. */
 export function isVideo (name: string): boolean {
   return videoTypes.has(extensionOf(name))

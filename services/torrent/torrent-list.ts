@@ -1,4 +1,5 @@
 import { pause } from '../deadline.ts'
+import { CodedError } from '../errors.ts'
 import { isVideo } from '../http/content-type.ts'
 import { Slots } from '../slots.ts'
 import { NothingServes } from '../source-walk.ts'
@@ -249,6 +250,7 @@ export class TorrentList {
     const { file } = await this.#options.sources.open(request, signal)
     download.source = file.source
     download.reason = null
+    if (!file.isLocal && !file.isVerified) throw new CodedError('METADATA_NOT_FOUND', 'there is an unverified copy only, which can be streamed, and is not stored')
     if (file.isLocal || file.lengthBytes === 0) return
     const bytes = file.read({ start: 0, end: file.lengthBytes - 1 }, signal)[Symbol.asyncIterator]()
     while ((await bytes.next()).done !== true);

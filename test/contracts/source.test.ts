@@ -29,3 +29,11 @@ testSource(t, 'http-fallback', async (t) => {
   const { app } = await startApp(t, { ...only, ENABLE_HTTP_FALLBACK: 'true', TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl })
   return { sources: app.sources, name: 'http-fallback', infohash: torrent.infohash, content, isVerified: true, isLocal: false }
 })
+
+testSource(t, 'http-fallback, unverified', async (t) => {
+  const torrent = await makeTorrent({ 'Film.mp4': content })
+  const mirror = await startMirror(t, torrent)
+  const template = mirror.mirrorUrl.replace('{index}', '0')
+  const { app } = await startApp(t, { ...only, ENABLE_HTTP_FALLBACK: 'true', HTTP_MIRROR_URLS: `trusted:${template}` })
+  return { sources: app.sources, name: 'http-fallback', infohash: torrent.infohash, content, isVerified: false, isLocal: false }
+})
