@@ -1,6 +1,7 @@
 import fp from 'fastify-plugin'
 import { sourcesOff } from '../../services/filling.ts'
 import { httpSource } from '../../services/download/http-source.ts'
+import { MirrorScores } from '../../services/download/mirror-scores.ts'
 import { PieceMemory } from '../../services/download/piece-memory.ts'
 import { newHop } from '../../services/download/via.ts'
 import { Webtor } from '../../services/download/webtor.ts'
@@ -17,6 +18,8 @@ export default fp(async function httpFallback (fastify) {
     webtor: webtorUrl === null ? null : new Webtor({ url: webtorUrl, token: config.WEBTOR_TOKEN, apiKey: config.WEBTOR_API_KEY }, fetcher),
     trackers: config.TRACKERS,
     memory: new PieceMemory(memoryBudget(memoryLimits()).downloadBytes),
+    scores: new MirrorScores(),
+    lingerMs: config.LINGER * 1000,
     stallTimeoutMs: config.STALL_TIMEOUT,
     patienceMs: config.P2P_TIMEOUT,
     hop: newHop(),

@@ -1,23 +1,31 @@
 import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { asCoded, CodedError } from '../errors.ts'
-import { formatBytes, withoutSecrets } from '../format.ts'
+import { formatBytes } from '../format.ts'
 import { Demand, urgencies } from '../pieces/demand.ts'
+import { Assemblies } from './assemblies.ts'
+import { Disputes } from './disputes.ts'
+import { DownloadJournal } from './download-journal.ts'
 import { MirrorFault } from './mirror.ts'
 import { MirrorRecord } from './mirror-record.ts'
+import { MirrorScores } from './mirror-scores.ts'
 import { PieceMemory } from './piece-memory.ts'
 import { streamRun } from './piece-run.ts'
 import { RightOfWay } from './right-of-way.ts'
 import { RunPlan } from './run-plan.ts'
-import { Speed } from './speed.ts'
+import { WantedRanges } from './wanted-ranges.ts'
 import type { Log } from '../log.ts'
+import type { PieceRange } from '../pieces/demand.ts'
 import type { Filler } from '../pieces/filler.ts'
 import type { PieceIndex } from '../pieces/geometry.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
-import type { Metadata } from '../torrent/metadata.ts'
+import type { Metadata, TorrentFile } from '../torrent/metadata.ts'
+import type { DownloadProgress } from './download-journal.ts'
 import type { Fetcher } from './fetcher.ts'
 import type { Mirror } from './mirror.ts'
-import type { Run } from './piece-run.ts'
+import type { PieceAssembly } from './piece-assembly.ts'
+import type { AcceptedVerdict } from './range-reply.ts'
+import type { Run } from './run.ts'
 
 export interface HttpDownloaderOptions {
   readonly metadata: Metadata
@@ -25,21 +33,27 @@ export interface HttpDownloaderOptions {
   readonly mirrors: readonly Mirror[]
   readonly fetcher: Pick<Fetcher, 'get'>
   readonly log: Log
+  /** Those that bring nothing at the moment do not count, up to as many again. */
   readonly maxConnections?: number
-  /** Where each connection takes the memory for its piece; by default, memory of this download's own. */
+  /** Where the memory for pieces on their way comes from; by default, memory of this download's own. */
   readonly memory?: PieceMemory
+  /** What is known of mirrors from other downloads. */
+  readonly scores?: MirrorScores
+  /** So long after the last reader has gone, what it wanted is still fetched, in the background. */
+  readonly lingerMs?: number
   /** From a request to its reply's headers. */
   readonly headersTimeoutMs?: number
   /** A body that brings next to nothing for so long is given up. */
   readonly idleTimeoutMs?: number
   /** How long a mirror is left alone after its first failure; doubled for each further one. */
   readonly firstBackoffMs?: number
+  /** The same after a wrong piece. */
+  readonly firstQuarantineMs?: number
 }
 
 const PIECES_IN_MEMORY_BYTES = 64 * 1024 * 1024
-/** Between two requests of one player nobody wants anything; what is under way goes on for so long. */
-const GRACE_MS = 1000
-const PROGRESS_INTERVAL_MS = 5000
+/** How often what readers wait for is looked at while it is under way. */
+const WATCH_INTERVAL_MS = 250
 const STORE_RETRY_MS = 1000
 const MAX_STORE_RETRY_MS = 30_000
 const HOPELESS_STORE_FAILURES = 3
@@ -48,9 +62,9 @@ const HOPELESS_STORE_FAILURES = 3
 const NOT_NEEDED = new Error('the run is not needed any more')
 
 /**
- * Fills a piece store from HTTP mirrors: the missing pieces that are wanted, the most urgent first, in runs of neighbouring
- * pieces over a few connections. Mirrors are believed nothing: a reply has to say that it is what was asked for, and each
- * piece is hashed by the store. A mirror that lied once is not asked again; one that failed is, after a while.
+ * Fills a piece store from HTTP mirrors: the missing pieces that are wanted, the most urgent first, over a few connections
+ * (RunPlan says which, and from whom). Mirrors are believed nothing: a reply has to say that it is what was asked for, and
+ * each piece is hashed by the store. A mirror that lied is not asked again for a long time; one that failed, for a short one.
  *
  * Event `failed`: no mirror is left that may deliver what is wanted (HTTP_MIRRORS_FAILED), or the store takes nothing
  * (STORE_FAILED). What may be tried again is tried again, so `failure` can become null later.
@@ -63,20 +77,18 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   readonly #store: PieceStore
   readonly #records: readonly MirrorRecord[]
   readonly #maxRuns: number
-  readonly #memory: PieceMemory
   readonly #runs = new Set<Run>()
   readonly #ended = new Set<Promise<void>>()
+  readonly #assemblies: Assemblies<MirrorRecord>
+  readonly #disputes = new Disputes<MirrorRecord>()
   readonly #plan: RunPlan
+  readonly #wanted: WantedRanges
   readonly #rightOfWay: RightOfWay
-  readonly #announced = new Set<MirrorRecord>()
-  readonly #speed = new Speed()
-  #grace: NodeJS.Timeout | undefined
-  #retry: NodeJS.Timeout | undefined
+  readonly #journal: DownloadJournal
+  #timer: NodeJS.Timeout | undefined
   #isScheduled = false
   #isClosed = false
-  #receivedBytes = 0
-  #deliveredBytes = 0
-  #progressAt = performance.now()
+  #hasDelivered = false
   #storeFailures = 0
   #storeRetryAt = -Infinity
   #storeError: CodedError | null = null
@@ -85,16 +97,20 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   /** Throws HTTP_NO_MIRROR when there is none. */
   constructor (options: HttpDownloaderOptions) {
     super()
-    const { store, mirrors, maxConnections = 4, memory = new PieceMemory(PIECES_IN_MEMORY_BYTES), firstBackoffMs = 500 } = options
+    const { metadata, store, mirrors, log, maxConnections = 4, memory = new PieceMemory(PIECES_IN_MEMORY_BYTES), scores = new MirrorScores(), lingerMs = 60_000, firstBackoffMs = 500, firstQuarantineMs = 600_000 } = options
     if (mirrors.length === 0) throw new CodedError('HTTP_NO_MIRROR', 'the torrent names no web seed and no mirror is configured: there is nowhere to download from')
     this.#options = options
     this.#store = store
-    this.#records = mirrors.map((mirror) => new MirrorRecord(mirror, firstBackoffMs))
+    this.#records = mirrors.map((mirror) => new MirrorRecord(mirror, { infohash: metadata.infohash, score: scores.of(mirror.name), firstBackoffMs, firstQuarantineMs }))
     this.#maxRuns = maxConnections
-    this.#memory = memory
+    this.#journal = new DownloadJournal({ metadata, store, log })
+    this.#assemblies = new Assemblies(store.geometry, memory, this.#schedule)
+    this.#wanted = new WantedRanges({ demand: this.demand, lingerMs, mayLinger: (range) => this.#mayLinger(range), onChange: this.#schedule })
     // A piece that is still to be checked is most likely right; if it is not, 'dropped' says so.
     const isThere = (piece: PieceIndex): boolean => store.has(piece) || store.isUnchecked(piece)
-    this.#plan = new RunPlan({ store: { geometry: store.geometry, metadata: store.metadata, has: isThere }, records: this.#records, runs: this.#runs })
+    this.#plan = new RunPlan({
+      store: { geometry: store.geometry, metadata: store.metadata, has: isThere }, records: this.#records, runs: this.#runs, assemblies: this.#assemblies, disputes: this.#disputes
+    })
     this.#rightOfWay = new RightOfWay(this.#schedule)
     this.demand.on('change', this.#schedule)
     store.on('verified', this.#onVerified)
@@ -102,40 +118,32 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     store.on('finished', this.#onFinished)
   }
 
-  get receivedBytes (): number { return this.#receivedBytes }
+  get receivedBytes (): number { return this.#journal.receivedBytes }
   get isHopeful (): boolean { return this.#failure === null }
   get failure (): CodedError | null { return this.#failure }
+  get progress (): DownloadProgress { return this.#journal.progress(this.#activeMirrors) }
 
   get state (): string {
     if (this.#failure !== null) return this.#failure.message
-    const active = new Set([...this.#runs].map(({ record }) => record.mirror.name))
-    if (active.size > 0) return `mirror ${[...active].join(', ')} at ${formatBytes(this.#speed.bytesPerSecond)}/s`
+    const active = this.#activeMirrors
+    if (active.length > 0) return `mirror ${active.join(', ')} at ${formatBytes(this.#journal.bytesPerSecond)}/s`
     return `${this.#records.filter(({ isHopeful }) => isHopeful).length} of ${this.#records.length} mirrors usable, idle`
   }
 
-  /** Of the files that the store keeps: how many of their bytes are verified, whoever brought them; and the speed of this download. */
-  get progress (): { readonly verifiedBytes: number, readonly totalBytes: number, readonly bytesPerSecond: number } {
-    let verifiedBytes = 0
-    let totalBytes = 0
-    for (const [fileIndex] of this.#store.layout.files) {
-      verifiedBytes += this.#store.verifiedBytesOf(fileIndex)
-      totalBytes += this.#options.metadata.files[fileIndex]?.lengthBytes ?? 0
-    }
-    return { verifiedBytes, totalBytes, bytesPerSecond: this.#speed.bytesPerSecond }
-  }
+  get #activeMirrors (): string[] { return [...new Set([...this.#runs].map(({ record }) => record.mirror.name))] }
 
   /** Ends all runs; nothing is fetched or written after it has resolved. */
   async close (): Promise<void> {
     this.#isClosed = true
-    this.#memory.forget(this.#schedule)
     this.demand.off('change', this.#schedule)
     this.#store.off('verified', this.#onVerified)
     this.#store.off('dropped', this.#schedule)
     this.#store.off('finished', this.#onFinished)
-    clearTimeout(this.#grace)
-    clearTimeout(this.#retry)
+    this.#wanted.stop()
+    clearTimeout(this.#timer)
     for (const run of this.#runs) run.stop.abort(NOT_NEEDED)
     await Promise.all(this.#ended)
+    this.#assemblies.clear()
   }
 
   readonly #schedule = (): void => {
@@ -148,140 +156,201 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     })
   }
 
-  readonly #onVerified = (): void => {
+  readonly #onVerified = (piece: PieceIndex): void => {
+    if (this.#disputes.has(piece)) this.#settle(piece).catch(() => { /* it cannot be read: nobody is found out */ })
     if (this.#failure !== null) this.#schedule()
   }
 
   readonly #onFinished = (fileIndex: number): void => {
-    if (this.#deliveredBytes > 0) this.#say(`Download complete: ${formatBytes(this.#options.metadata.files[fileIndex]?.lengthBytes ?? 0)}`)
+    if (this.#hasDelivered) this.#journal.finished(fileIndex)
   }
 
   /** Brings the runs in line with what is wanted. Called whenever either may have changed, and safe to call at any time. */
   #update (): void {
     const now = performance.now()
-    this.#takeDemand(now)
-    for (const run of this.#runs) {
-      if (!this.#plan.isWanted(run.current)) run.stop.abort(NOT_NEEDED)
+    if (this.#wanted.update()) {
+      for (const record of this.#records) record.forgive(now)
+      this.#storeFailures = 0
+      this.#storeRetryAt = -Infinity
     }
+    this.#plan.ranges = this.#wanted.ranges
+    for (const run of this.#runs) {
+      if (!this.#isOfUse(run)) run.stop.abort(NOT_NEEDED)
+    }
+    this.#discardLeftovers()
     if (now >= this.#storeRetryAt) this.#startRuns(now)
     this.#judge()
-    this.#planRetry(now)
+    this.#planNextLook(now)
   }
 
-  #takeDemand (now: number): void {
-    const ranges = this.demand.ranges()
-    if (ranges.length > 0) {
-      clearTimeout(this.#grace)
-      this.#grace = undefined
-      if (this.#plan.ranges.length === 0) {
-        for (const record of this.#records) record.forgive(now)
-        this.#storeFailures = 0
-        this.#storeRetryAt = -Infinity
-      }
-      this.#plan.ranges = ranges
-    } else if (this.#plan.ranges.length > 0) {
-      this.#grace ??= setTimeout(() => {
-        this.#grace = undefined
-        if (this.demand.ranges().length === 0) this.#plan.ranges = []
-        this.#schedule()
-      }, GRACE_MS)
+  #isOfUse (run: Run): boolean {
+    return run.isWholeFile ? this.#plan.isNeeded(run) : this.#plan.isWanted(this.#store.geometry.pieceAt(Math.min(run.position, this.#store.geometry.lengthBytes - 1)))
+  }
+
+  /** Pieces that were begun and that nobody goes on with, unless a reader waits: then somebody will at once. */
+  #discardLeftovers (): void {
+    for (const [piece, assembly] of this.#assemblies.entries()) {
+      const { start, end } = assembly.span
+      const isUnderWay = assembly.isTaken || [...this.#runs].some((run) => run.position < end && run.end > start)
+      const isWaitedFor = this.#plan.isWanted(piece) && this.#plan.urgencyOf(piece) === urgencies.waiting && !assembly.isEmpty && !this.#disputes.has(piece)
+      if (!isUnderWay && !isWaitedFor) this.#assemblies.close(piece)
     }
   }
 
   #startRuns (now: number): void {
-    const { pieceLength } = this.#options.metadata
-    while (this.#runs.size < this.#maxRuns) {
-      const run = this.#plan.next(now, this.#rightOfWay.isHeld ? urgencies.waiting : urgencies.background)
-      if (run === null) return
-      if (!this.#memory.take(pieceLength, this.#schedule)) break
-      this.#start(run)
+    const atLeast = this.#rightOfWay.isHeld ? urgencies.waiting : urgencies.background
+    for (;;) {
+      const slots = this.#maxRuns - [...this.#runs].filter((run) => !run.isSilent(now)).length
+      if (slots <= 0 || this.#runs.size >= 2 * this.#maxRuns) break
+      const run = this.#plan.next(now, { atLeast, slots })
+      if (run === null || !this.#assemblies.open(this.#targetOf(run))) break
+      this.#start(run, now)
     }
     // One at a time: an aborted run makes way when it has ended.
-    if (![...this.#runs].some(({ stop }) => stop.signal.aborted)) this.#plan.leastUrgent(now)?.stop.abort(NOT_NEEDED)
+    if (![...this.#runs].some(({ isAborted }) => isAborted)) this.#plan.leastUrgent(now)?.stop.abort(NOT_NEEDED)
   }
 
-  #start (run: Run): void {
-    if (run.urgency === urgencies.waiting) this.#clearTheWay(run)
+  /** The piece that a run was started for. */
+  #targetOf (run: Run): PieceIndex {
+    return this.#store.geometry.pieceAt(run.isWholeFile ? run.end - 1 : run.position)
+  }
+
+  #start (run: Run, now: number): void {
+    if (run.urgency === urgencies.waiting && this.#isFresh(run, now)) this.#clearTheWay(run)
     this.#runs.add(run)
     run.record.activeRuns++
     const ended = this.#receive(run).catch((error: unknown) => { this.#blame(run, error) }).finally(() => {
       run.record.activeRuns--
       this.#runs.delete(run)
       this.#ended.delete(ended)
-      this.#memory.release(this.#options.metadata.pieceLength)
       this.#rightOfWay.release(run)
       this.#schedule()
     })
     this.#ended.add(ended)
   }
 
+  /** Is it the first that is done for its piece, at this moment? */
+  #isFresh (run: Run, now: number): boolean {
+    const assembly = this.#assemblies.get(this.#targetOf(run))
+    return assembly?.isEmpty === true && ![...this.#runs].some((other) => other.startedAt < now && other.position < assembly.span.end && other.end > assembly.span.start)
+  }
+
   /** A reader began to wait, at the start or after a seek: what else its mirror sends would only slow that piece down. */
   #clearTheWay (run: Run): void {
     this.#rightOfWay.claim(run)
     for (const other of this.#runs) {
-      if (other.record === run.record && this.#plan.urgencyOf(other.current) < urgencies.waiting) other.stop.abort(NOT_NEEDED)
+      if (other.record === run.record && this.#plan.urgencyOf(this.#store.geometry.pieceAt(other.position)) < urgencies.waiting) other.stop.abort(NOT_NEEDED)
     }
   }
 
   async #receive (run: Run): Promise<void> {
     const { fetcher, headersTimeoutMs = 10_000, idleTimeoutMs = 10_000 } = this.#options
     const { geometry } = this.#store
-    let startedAt = performance.now()
-    let bytes = Buffer.allocUnsafeSlow(geometry.lengthOf(run.current))
-    let filled = 0
     const onReceived = (bytes: number): void => {
+      run.received(bytes, performance.now())
       this.#rightOfWay.progressed(run)
-      this.#count(bytes)
+      this.#journal.received(bytes)
     }
-    const onAsked = (url: URL): void => { this.#announce(run, url) }
-    for await (const chunk of streamRun(run, { store: this.#store, fetcher, headersTimeoutMs, idleTimeoutMs, onAsked, onReceived })) {
-      filled += chunk.copy(bytes, filled)
-      if (filled < bytes.length) continue
-      await this.#deliver(run, bytes, performance.now() - startedAt)
-      this.#rightOfWay.release(run)
-      const next = this.#plan.following(run)
-      if (next === null) return
-      run.current = next
-      startedAt = performance.now()
-      bytes = Buffer.allocUnsafeSlow(geometry.lengthOf(next))
-      filled = 0
+    const onAsked = (url: URL): void => { this.#journal.asked(run.record.mirror.name, url) }
+    // It may bear more runs now.
+    const onAnswered = (file: TorrentFile, verdict: AcceptedVerdict): void => {
+      run.record.answered(file, verdict)
+      this.#schedule()
     }
-  }
-
-  #count (bytes: number): void {
-    this.#receivedBytes += bytes
-    this.#speed.add(bytes)
-    const now = performance.now()
-    if (now - this.#progressAt < PROGRESS_INTERVAL_MS) return
-    this.#progressAt = now
-    const { verifiedBytes, totalBytes, bytesPerSecond } = this.progress
-    const percent = (totalBytes === 0 ? 0 : verifiedBytes / totalBytes * 100).toFixed(1)
-    this.#say(`Progress: ${percent}% (${formatBytes(verifiedBytes)}/${formatBytes(totalBytes)}) @ ${formatBytes(bytesPerSecond)}/s`)
-  }
-
-  /** Hands a whole piece to the store, which believes nothing; a mirror that lied is out, with all its runs. */
-  async #deliver (run: Run, bytes: Buffer, elapsedMs: number): Promise<void> {
-    const { record, current: piece } = run
-    if (this.#store.has(piece)) return
     try {
-      if (await this.#store.write(piece, bytes)) {
-        record.delivered(bytes.length, elapsedMs)
-        this.#deliveredBytes += bytes.length
-        this.#storeFailures = 0
-        return
+      // Runs that begin together are cut to size together, before anything is asked.
+      await Promise.resolve()
+      for await (const chunk of streamRun(run, { store: this.#store, fetcher, headersTimeoutMs, idleTimeoutMs, onAsked, onAnswered, onReceived })) {
+        run.stop.signal.throwIfAborted()
+        const start = run.position - chunk.length
+        const piece = geometry.pieceAt(start)
+        const assembly = this.#assemblies.get(piece)
+        assembly?.put(start, chunk, run.record)
+        const isReady = assembly?.isWhole === true && !assembly.isTaken
+        if (isReady) await this.#deliver(run, piece, assembly)
+        const isAtBorder = run.position === this.#plan.spanOf(piece).end
+        if ((isAtBorder || run.position >= run.end) && !this.#goOn(run, isReady && isAtBorder ? piece : null)) return
       }
+    } finally {
+      run.record.measured(run.lap(performance.now()))
+    }
+  }
+
+  /** Makes ready for what the run brings next. `done`: the piece that it has delivered, whose memory goes over to the next. */
+  #goOn (run: Run, done: PieceIndex | null): boolean {
+    const goesOn = this.#plan.goesOn(run)
+    const next = goesOn ? this.#store.geometry.pieceAt(run.position) : null
+    const isWorthKeeping = next !== null && this.#plan.isWanted(next) && !this.#store.has(next)
+    if (done !== null && isWorthKeeping) this.#assemblies.replace(done, next)
+    else if (done !== null) this.#assemblies.close(done)
+    else if (isWorthKeeping) return this.#assemblies.open(next) || run.isWholeFile
+    return goesOn
+  }
+
+  /** Hands a whole piece to the store, which believes nothing. */
+  async #deliver (run: Run, piece: PieceIndex, assembly: PieceAssembly<MirrorRecord>): Promise<void> {
+    assembly.isTaken = true
+    const now = performance.now()
+    run.record.measured(run.lap(now))
+    for (const other of this.#runs) {
+      const isAtIt = other !== run && other.position >= assembly.span.start && other.position < assembly.span.end
+      if (isAtIt && (!other.isWholeFile || other.isSilent(now))) this.#lose(other, now)
+    }
+    run.hold()
+    try {
+      if (this.#store.has(piece) || await this.#store.write(piece, assembly.bytes)) {
+        for (const { sender, start, end } of assembly.parts) sender.delivered(end - start, performance.now())
+        this.#hasDelivered = true
+        this.#storeFailures = 0
+      } else if (!sha1(assembly.bytes).equals(this.#options.metadata.hashOf(piece))) {
+        this.#findLiar(piece, assembly)
+      } // else the store declined it: its files changed meanwhile, or no reader needs it any more
     } catch (error) {
       this.#storeFailed(asCoded(error, 'STORE_FAILED'))
       run.stop.abort(NOT_NEEDED)
+    } finally {
+      run.resume(performance.now())
+      this.#rightOfWay.release(run)
+      // Where the run is at its end, the next piece takes over the memory.
+      if (run.position !== assembly.span.end) this.#assemblies.close(piece)
+    }
+  }
+
+  /** Others have brought what this run was to bring. */
+  #lose (run: Run, now: number): void {
+    if (run.isSilent(now) && !run.isAsking) run.record.failed('it fell silent while a reader waited', { startedAt: run.startedAt, now })
+    run.record.measured(run.lap(now))
+    this.#rightOfWay.release(run)
+    run.stop.abort(NOT_NEEDED)
+  }
+
+  #findLiar (piece: PieceIndex, assembly: PieceAssembly<MirrorRecord>): void {
+    const { senders, span } = assembly
+    const [first] = senders
+    if (first !== undefined && senders.size === 1) return this.#quarantine(first, piece, span.end - span.start)
+    if (this.#disputes.open(piece, assembly)) {
+      this.#journal.warn('A piece from several mirrors is wrong; it is fetched again to find out which of them lied', { piece, mirrors: [...senders].map(({ mirror }) => mirror.name) })
       return
     }
-    // The store also declines a piece whose files changed while it was written; who is put out must have lied.
-    if (createHash('sha1').update(bytes).digest().equals(this.#options.metadata.hashOf(piece))) return
-    record.quarantine(piece, bytes.length)
-    this.#options.log.warn({ infohash: this.#options.metadata.infohash, mirror: record.mirror.name, piece, badBytes: record.badBytes }, '[Hybrid] A mirror sent wrong bytes and is not asked again')
-    for (const other of this.#runs) {
-      if (other.record === record) other.stop.abort(NOT_NEEDED)
+    for (const sender of senders) this.#quarantine(sender, piece, 0)
+  }
+
+  /** The right bytes of a disputed piece are there. */
+  async #settle (piece: PieceIndex): Promise<void> {
+    const { start, end } = this.#plan.spanOf(piece)
+    for (const [record, badBytes] of this.#disputes.settle(piece, await this.#store.readPiece(piece, 0, end - start), start)) this.#quarantine(record, piece, badBytes)
+  }
+
+  #quarantine (record: MirrorRecord, piece: PieceIndex, badBytes: number): void {
+    const file = this.#options.metadata.files[this.#store.geometry.spansOf(piece)[0]?.fileIndex ?? 0]
+    if (file === undefined) return
+    record.lied(file, piece, badBytes, performance.now())
+    this.#journal.warn('A mirror sent wrong bytes and is not asked again for a while', { mirror: record.mirror.name, piece, badBytes: record.badBytes })
+    this.#assemblies.forget(record)
+    for (const run of this.#runs) {
+      if (run.record === record) run.stop.abort(NOT_NEEDED)
     }
+    this.#schedule()
   }
 
   #storeFailed (error: CodedError): void {
@@ -291,7 +360,7 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     this.#storeFailures++
     const backoffMs = Math.min(STORE_RETRY_MS * 2 ** (this.#storeFailures - 1), MAX_STORE_RETRY_MS)
     this.#storeRetryAt = performance.now() + backoffMs
-    if (error.code !== 'STORE_CLOSED') this.#options.log.warn({ infohash: this.#options.metadata.infohash, err: error }, '[Hybrid] A downloaded piece could not be stored')
+    if (error.code !== 'STORE_CLOSED') this.#journal.warn('A downloaded piece could not be stored', { err: error })
   }
 
   #blame ({ record, startedAt }: Run, error: unknown): void {
@@ -302,13 +371,13 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
       const { verdict, file } = error
       if (verdict.kind === 'failed') record.failed(verdict.why, { startedAt, now, retryAfterMs: verdict.retryAfterMs, isBusy: verdict.isBusy })
       else if (verdict.kind === 'not-here') record.lacks(file, verdict.why)
-      else record.ignoresRange(verdict.why)
+      else record.ignoresRange(file, verdict.why)
     } else {
       const { code, message } = asCoded(error, 'SOURCE_FAILED')
       if (code === 'ADDRESS_REFUSED') record.refuse(message)
       else record.failed(message, { startedAt, now })
     }
-    if (record.outcome !== before) this.#options.log.warn({ infohash: this.#options.metadata.infohash, mirror: record.mirror.name }, `[Hybrid] Mirror failed: ${record.outcome}`)
+    if (record.outcome !== before) this.#journal.warn(`Mirror failed: ${record.outcome}`, { mirror: record.mirror.name })
   }
 
   #judge (): void {
@@ -317,29 +386,29 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     else if (this.#records.some(({ isHopeful }) => isHopeful) && !this.#plan.isStranded) this.#failure = null
     else this.#failure = new CodedError('HTTP_MIRRORS_FAILED', `no mirror can deliver: ${this.#records.map(({ outcome }) => outcome).join('; ')}`)
     if (wasHopeful && this.#failure !== null) {
-      this.#options.log.warn({ infohash: this.#options.metadata.infohash, code: this.#failure.code }, `[Hybrid] HTTP download failed: ${this.#failure.message}`)
+      this.#journal.warn(`HTTP download failed: ${this.#failure.message}`, { code: this.#failure.code })
       this.emit('failed', this.#failure)
     }
   }
 
-  /** Wakes up when the next mirror, or the store, may be tried again. */
-  #planRetry (now: number): void {
-    clearTimeout(this.#retry)
+  /** Wakes up when the next mirror, or the store, may be tried again, and often while a reader waits. */
+  #planNextLook (now: number): void {
+    clearTimeout(this.#timer)
     if (this.#plan.ranges.length === 0) return
     const times = [this.#storeRetryAt, ...this.#records.filter(({ isOut }) => !isOut).map(({ retryAt }) => retryAt)].filter((time) => time > now)
-    if (times.length > 0) this.#retry = setTimeout(this.#schedule, Math.ceil(Math.min(...times) - now))
+    if (this.#plan.isWaitedFor) times.push(now + WATCH_INTERVAL_MS)
+    if (times.length > 0) this.#timer = setTimeout(this.#schedule, Math.ceil(Math.min(...times) - now))
   }
 
-  #announce (run: Run, url: URL): void {
-    if (this.#announced.has(run.record)) return
-    const isFirst = this.#announced.size === 0
-    this.#announced.add(run.record)
-    this.#say(`Downloading from ${run.record.mirror.name}...`)
-    this.#say(`URL: ${withoutSecrets(url)}`)
-    if (isFirst) this.#say(`Size: ${formatBytes(this.progress.totalBytes || this.#options.metadata.lengthBytes)}`)
+  /** What does not fit the disk is there for readers only. */
+  #mayLinger ({ first, last }: PieceRange): boolean {
+    if (this.#store.isDiskFull) return false
+    const { start } = this.#plan.spanOf(first)
+    const { end } = this.#plan.spanOf(last)
+    return !this.#store.geometry.spansIn({ start, end: end - 1 }).some(({ fileIndex }) => this.#store.isWindowed(fileIndex))
   }
+}
 
-  #say (line: string): void {
-    this.#options.log.info({ infohash: this.#options.metadata.infohash }, `[Hybrid] ${line}`)
-  }
+function sha1 (bytes: Uint8Array): Buffer {
+  return createHash('sha1').update(bytes).digest()
 }

@@ -10,6 +10,7 @@ import { directMirrors, templateMirrors, trustedUrls, webSeedMirrors } from './m
 import { openUnverifiedFile } from './unverified-file.ts'
 import { isLoop, viaOf } from './via.ts'
 import { webtorMirrors } from './webtor-mirror.ts'
+import type { MirrorScores } from './mirror-scores.ts'
 import type { PieceMemory } from './piece-memory.ts'
 import type { Log } from '../log.ts'
 import type { Filler } from '../pieces/filler.ts'
@@ -34,6 +35,10 @@ export interface HttpSourceOptions {
   readonly trackers: readonly string[]
   /** For the pieces of all downloads. */
   readonly memory: PieceMemory
+  /** What is known of mirrors, over all downloads. */
+  readonly scores: MirrorScores
+  /** So long after its last reader a download goes on. */
+  readonly lingerMs: number
   readonly stallTimeoutMs: number
   /** So long from the torrent's start another source may bring the metadata that no lookup found. */
   readonly patienceMs: number
@@ -109,7 +114,7 @@ async function exhausted (filler: Filler, signal: AbortSignal): Promise<never> {
 
 /** Metadata, then the mirrors that it and the configuration name. It belongs to the torrent and outlives the request. */
 async function startDownload (torrent: Torrent, request: StreamRequest, options: HttpSourceOptions): Promise<HttpDownloader> {
-  const { log, memory } = options
+  const { lingerMs, log, memory, scores } = options
   const fields = { infohash: torrent.infohash }
   log.info(fields, '[Hybrid] Falling back to HTTP download...')
   const metadata = torrent.metadata ?? await findMetadata(torrent, options)
@@ -120,7 +125,7 @@ async function startDownload (torrent: Torrent, request: StreamRequest, options:
     throw new CodedError('HTTP_NO_MIRROR', 'the torrent names no web seed, and neither HTTP_MIRROR_URLS nor WEBTOR_URL is set: there is nowhere to download from')
   }
   log.info(fields, '[Hybrid] Step 4: Downloading video file via HTTP...')
-  return new HttpDownloader({ metadata, store, mirrors, fetcher: withVia(torrent, options), memory, log })
+  return new HttpDownloader({ metadata, store, mirrors, fetcher: withVia(torrent, options), memory, scores, lingerMs, log })
 }
 
 /** The operator's first: of equals the first is asked. */

@@ -3,35 +3,21 @@ import { busySeed } from './http-seeds.ts'
 import { MirrorFault } from './mirror.ts'
 import { judgeReply } from './range-reply.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
-import type { Urgency } from '../pieces/demand.ts'
-import type { PieceIndex } from '../pieces/geometry.ts'
 import type { TorrentFile } from '../torrent/metadata.ts'
 import type { Fetcher, Reply } from './fetcher.ts'
-import type { MirrorRecord } from './mirror-record.ts'
-import type { Verdict } from './range-reply.ts'
+import type { MirrorRequest, Stretch } from './mirror.ts'
+import type { AcceptedVerdict } from './range-reply.ts'
+import type { Run } from './run.ts'
 
-/** Neighbouring pieces that are fetched one after the other from one mirror. */
-export interface Run {
-  readonly record: MirrorRecord
-  /** The piece that is being received; the consumer of streamRun moves it. */
-  current: PieceIndex
-  /** The last piece that is asked for. It may move down while the run goes on, and up where `isWholeFile`. */
-  last: PieceIndex
-  /** The mirror sends the file to its end, whatever was asked for: going on costs nothing. */
-  isWholeFile: boolean
-  /** How urgent its first piece was when it began. */
-  readonly urgency: Urgency
-  readonly startedAt: number
-  readonly stop: AbortController
-}
-
-export interface RunOptions {
+export interface StreamOptions {
   readonly store: Pick<PieceStore, 'geometry' | 'metadata'>
   readonly fetcher: Pick<Fetcher, 'get'>
   readonly headersTimeoutMs: number
   readonly idleTimeoutMs: number
   /** Told of each URL that is asked. */
   readonly onAsked?: (url: URL) => void
+  /** Told of each reply that is what was asked for. */
+  readonly onAnswered: (file: TorrentFile, verdict: AcceptedVerdict) => void
   /** Told of each chunk as it comes. */
   readonly onReceived: (bytes: number) => void
 }
@@ -41,53 +27,65 @@ const PROGRESS_BYTES = 16 * 1024
 const ZEROS = Buffer.alloc(64 * 1024)
 
 /**
- * The bytes of the run, from its current piece on, file after file (padding is zeros, and never fetched). A chunk never
- * goes beyond the current piece, so the consumer moves `run.current` when that is whole, or ends the iteration; it goes
- * on for as long as it is asked. Throws MirrorFault, what the fetcher throws, or the reason of the run's signal.
+ * The bytes of the run, file after file (padding is zeros, and never fetched). `run.position` is always the byte after
+ * the chunk that was given, and a chunk never goes beyond a piece. It ends where `run.end` is by then, which the consumer
+ * may move. Throws MirrorFault, what the fetcher throws,
+ * or the reason of the run's signal.
  */
-export async function * streamRun (run: Run, options: RunOptions): AsyncGenerator<Buffer, never, void> {
-  const { geometry } = options.store
-  const endOf = (piece: PieceIndex): number => geometry.offsetOf(piece) + geometry.lengthOf(piece)
-  let position = geometry.offsetOf(run.current)
-  for (;;) {
-    const file = fileAt(position, endOf(run.current), options.store)
+export async function * streamRun (run: Run, options: StreamOptions): AsyncGenerator<Buffer, void, void> {
+  const { onAnswered, onReceived, store: { geometry } } = options
+  const advance = (limit: number): number => {
+    const piece = geometry.pieceAt(run.position)
+    const length = Math.min(limit, run.end, geometry.offsetOf(piece) + geometry.lengthOf(piece)) - run.position
+    run.position += length
+    return length
+  }
+  while (run.position < run.end) {
+    const file = fileAt(run.position, run.end, options.store)
     const fileEnd = file.offset + file.lengthBytes
     if (file.isPadding) {
-      const zeros = ZEROS.subarray(0, Math.min(fileEnd, endOf(run.current)) - position)
-      position += zeros.length
-      yield zeros
+      yield ZEROS.subarray(0, advance(Math.min(fileEnd, run.position + ZEROS.length)))
       continue
     }
-    const from = position
-    const { reply, verdict, end } = await ask(run, file, position - file.offset, Math.min(fileEnd, endOf(run.last)) - file.offset - 1, options)
+    const from = run.position
+    const { reply, verdict, end } = await ask(run, file, from - file.offset, Math.min(fileEnd, run.end) - file.offset - 1, options)
     const askedEnd = file.offset + end + 1
+    const replyEnd = file.offset + verdict.last + 1
     run.isWholeFile = verdict.isWholeFile
+    onAnswered(file, verdict)
     let skip = verdict.skipBytes
     try {
       for await (const chunk of patiently(reply, run, options)) {
-        options.onReceived(chunk.length)
+        onReceived(chunk.length)
         let rest = chunk.subarray(Math.min(skip, chunk.length))
         skip -= chunk.length - rest.length
-        while (rest.length > 0 && position < fileEnd) {
-          const part = rest.subarray(0, Math.min(fileEnd, endOf(run.current)) - position)
-          position += part.length
-          rest = rest.subarray(part.length)
+        while (rest.length > 0 && run.position < Math.min(replyEnd, run.end)) {
+          const length = advance(Math.min(replyEnd, run.position + rest.length))
+          const part = rest.subarray(0, length)
+          rest = rest.subarray(length)
           yield part
         }
-        if (position >= fileEnd) break
+        if (run.position >= Math.min(replyEnd, run.end)) break
       }
     } finally {
       reply.discard()
     }
     // A server may send less than it was asked for; the next request goes on there. One that sends nothing is done with.
-    if (position < Math.min(askedEnd, from + PROGRESS_BYTES)) throw failed(`its reply ended after ${position - from} of ${askedEnd - from} bytes`, file)
+    if (run.position < Math.min(askedEnd, run.end, from + PROGRESS_BYTES)) throw failed(`its reply ended after ${run.position - from} of ${askedEnd - from} bytes`, file)
   }
 }
 
-async function ask (run: Run, file: TorrentFile, start: number, end: number, { fetcher, headersTimeoutMs, idleTimeoutMs, onAsked }: RunOptions): Promise<{ reply: Reply, verdict: Extract<Verdict, { kind: 'accepted' }>, end: number }> {
+interface Answer {
+  readonly reply: Reply
+  readonly verdict: AcceptedVerdict
+  /** The last byte of the file that was asked for. */
+  readonly end: number
+}
+
+async function ask (run: Run, file: TorrentFile, start: number, end: number, { fetcher, headersTimeoutMs, idleTimeoutMs, onAsked }: StreamOptions): Promise<Answer> {
   const { mirror } = run.record
   for (let isRenewed = false; ; isRenewed = true) {
-    const request = await mirror.request({ file, start, end }, run.stop.signal)
+    const request = await requestOf(run, { file, start, end })
     onAsked?.(request.url)
     const reply = await fetcher.get(request.url, {
       isTrusted: request.isTrusted, headers: request.headers, signal: run.stop.signal, headersTimeoutMs, bodyTimeoutMs: idleTimeoutMs
@@ -101,8 +99,17 @@ async function ask (run: Run, file: TorrentFile, start: number, end: number, { f
   }
 }
 
+async function requestOf (run: Run, stretch: Stretch): Promise<MirrorRequest> {
+  run.isAsking = true
+  try {
+    return await run.record.mirror.request(stretch, run.stop.signal)
+  } finally {
+    run.isAsking = false
+  }
+}
+
 /** The body, for as long as it makes progress. Only the time of waiting for bytes counts, not that of using them. */
-async function * patiently ({ body, url }: Reply, run: Run, { idleTimeoutMs }: RunOptions): AsyncGenerator<Buffer, void, void> {
+async function * patiently ({ body, url }: Reply, run: Run, { idleTimeoutMs }: StreamOptions): AsyncGenerator<Buffer, void, void> {
   let waitedMs = 0
   let receivedBytes = 0
   try {
@@ -124,7 +131,7 @@ async function * patiently ({ body, url }: Reply, run: Run, { idleTimeoutMs }: R
 }
 
 /** The file that holds this byte of the torrent, empty ones aside. */
-function fileAt (position: number, end: number, { geometry, metadata }: RunOptions['store']): TorrentFile {
+function fileAt (position: number, end: number, { geometry, metadata }: StreamOptions['store']): TorrentFile {
   const [span] = geometry.spansIn({ start: position, end: end - 1 })
   const file = span === undefined ? undefined : metadata.files[span.fileIndex]
   if (file === undefined) throw new RangeError(`no file holds byte ${position}`)

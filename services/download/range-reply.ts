@@ -11,14 +11,16 @@ export interface Asked {
 
 /** What a mirror's reply is good for. */
 export type Verdict =
-  /** Its body, after `skipBytes`, is what was asked for. `isWholeFile`: it goes on to the end of the file. */
-  | { readonly kind: 'accepted', readonly skipBytes: number, readonly isWholeFile: boolean }
+  /** Its body, after `skipBytes`, is what was asked for, up to byte `last` of the file. `isWholeFile`: that is the file's last one, asked for or not. */
+  | { readonly kind: 'accepted', readonly skipBytes: number, readonly isWholeFile: boolean, readonly last: number, readonly validator: string | null }
   /** Not now: ask again later. */
   | { readonly kind: 'failed', readonly why: string, readonly isBusy: boolean, readonly retryAfterMs: number }
   /** This mirror does not have this file, or has another. */
   | { readonly kind: 'not-here', readonly why: string }
-  /** It sends whole files only, and what was asked for is too far inside. */
+  /** It sends whole files only, and what was asked for is too far inside: ask for its beginning, if at all. */
   | { readonly kind: 'ignores-range', readonly why: string }
+
+export type AcceptedVerdict = Extract<Verdict, { kind: 'accepted' }>
 
 /** A mirror that answers 200 to a Range may still serve what begins this near to the start of the file. */
 export const maxSkipBytes = 1024 * 1024
@@ -38,28 +40,35 @@ export function judgeReply ({ status, headers }: Pick<Reply, 'status' | 'headers
   if (asked.isExact === true && status === 206) return failed('206 where no range was asked for')
   const encoding = headers['content-encoding']?.toLowerCase() ?? 'identity'
   if (encoding !== 'identity' && encoding !== '') return notHere(`it sends the file encoded (${encoding})`)
-  if (asked.isExact === true) return judgeExact(headers['content-length'], asked)
-  return status === 206 ? judgePartial(headers['content-range'], asked) : judgeWhole(headers['content-length'], asked)
+  const validator = validatorOf(headers)
+  if (asked.isExact === true) return judgeExact(headers['content-length'], asked, validator)
+  return status === 206 ? judgePartial(headers['content-range'], asked, validator) : judgeWhole(headers['content-length'], asked, validator)
 }
 
-function judgePartial (contentRange: string | undefined, { start, fileLengthBytes }: Asked): Verdict {
+/** What tells this version of the file from others: a strong ETag, else Last-Modified (RFC 9110 section 8.8); null: nothing does. */
+function validatorOf (headers: Reply['headers']): string | null {
+  const etag = headers['etag']
+  return etag !== undefined && !etag.startsWith('W/') ? etag : headers['last-modified'] ?? null
+}
+
+function judgePartial (contentRange: string | undefined, { start, fileLengthBytes }: Asked, validator: string | null): Verdict {
   const [, first, last, total] = /^bytes (\d+)-(\d+)\/(\d+)$/i.exec(contentRange ?? '') ?? []
   if (first === undefined || last === undefined || total === undefined) return failed('206 without a usable Content-Range')
   if (Number(total) !== fileLengthBytes) return notHere(`its file has ${total} bytes instead of ${fileLengthBytes}`)
   if (Number(first) !== start || Number(last) < start || Number(last) >= fileLengthBytes) return failed(`asked for bytes from ${start} it sends ${contentRange}`)
-  return { kind: 'accepted', skipBytes: 0, isWholeFile: false }
+  return { kind: 'accepted', skipBytes: 0, isWholeFile: false, last: Number(last), validator }
 }
 
-function judgeWhole (contentLength: string | undefined, { start, fileLengthBytes }: Asked): Verdict {
+function judgeWhole (contentLength: string | undefined, { start, fileLengthBytes }: Asked, validator: string | null): Verdict {
   if (contentLength !== undefined && Number(contentLength) !== fileLengthBytes) return notHere(`its file has ${contentLength} bytes instead of ${fileLengthBytes}`)
   if (start > maxSkipBytes) return { kind: 'ignores-range', why: 'it sends whole files only' }
-  return { kind: 'accepted', skipBytes: start, isWholeFile: true }
+  return { kind: 'accepted', skipBytes: start, isWholeFile: true, last: fileLengthBytes - 1, validator }
 }
 
-function judgeExact (contentLength: string | undefined, { start, end }: Asked): Verdict {
+function judgeExact (contentLength: string | undefined, { start, end }: Asked, validator: string | null): Verdict {
   const lengthBytes = end - start + 1
   if (contentLength !== undefined && Number(contentLength) !== lengthBytes) return failed(`asked for ${lengthBytes} bytes it sends ${contentLength}`)
-  return { kind: 'accepted', skipBytes: 0, isWholeFile: false }
+  return { kind: 'accepted', skipBytes: 0, isWholeFile: false, last: end, validator }
 }
 
 /** Retry-After (RFC 9110 section 10.2.3), seconds or a date, in milliseconds; 0 where there is none. At most ten minutes. */

@@ -1,89 +1,159 @@
 import { urgencies } from '../pieces/demand.ts'
+import { hasAnyOf } from './piece-assembly.ts'
+import { Run } from './run.ts'
+import { overlaps, uncovered } from './spans.ts'
 import type { PieceRange, Urgency } from '../pieces/demand.ts'
 import type { PieceIndex } from '../pieces/geometry.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
+import type { TorrentFile } from '../torrent/metadata.ts'
+import type { Assemblies } from './assemblies.ts'
+import type { Disputes } from './disputes.ts'
 import type { MirrorRecord } from './mirror-record.ts'
-import type { Run } from './piece-run.ts'
+import type { Span } from './spans.ts'
 
 /** A run for somebody who waits ends soon, so that what is most urgent is looked at anew; background runs save requests. */
 const RUN_BYTES = 4 * 1024 * 1024
 const BACKGROUND_RUN_BYTES = 16 * 1024 * 1024
 /** A piece that a reader waits for is taken out of a run that would only come to it after so much else. */
 const OVERTAKE_BYTES = 1024 * 1024
+/** A piece that a reader waits for is fetched in parts side by side, none of them smaller than this: a request costs something, too. */
+const PART_BYTES = 1024 * 1024
+const PART_ALIGNMENT = 16 * 1024
+/** What comes within this is neither divided any more nor given to another. */
+const SOON_MS = 1000
+/** Another mirror has to be so many times faster to be given what a slow one has begun. */
+const FASTER = 2
+/** A mirror of which nothing comes any more is asked once more after this, if there is no other. */
+const ASK_AGAIN_MS = 3000
+/** So long one may read over what nobody wants, to get to what somebody does. */
+const MAX_READING_MS = 60_000
 
 export interface RunPlanOptions {
   readonly store: Pick<PieceStore, 'geometry' | 'metadata' | 'has'>
   readonly records: readonly MirrorRecord[]
   /** What is under way; an aborted run does not count. */
   readonly runs: ReadonlySet<Run>
+  readonly assemblies: Pick<Assemblies<MirrorRecord>, 'get'>
+  /** Pieces that were wrong, and who had sent them. */
+  readonly disputes: Pick<Disputes<MirrorRecord>, 'has' | 'suspectsOf'>
+}
+
+export interface NextOptions {
+  /** Nothing less urgent than this. */
+  readonly atLeast?: Urgency
+  /** How many runs may begin in all, this one included. */
+  readonly slots?: number
+}
+
+interface Gap extends Span {
+  readonly piece: PieceIndex
+  readonly urgency: Urgency
+  /** Mirrors that are at it, too slowly. */
+  readonly slow: ReadonlySet<MirrorRecord>
 }
 
 /**
  * Decides what an HTTP download fetches next, and from whom, given what is wanted, what is there, what is under way and
- * what is known of the mirrors. Does nothing itself. Times are those of performance.now().
+ * what is known of the mirrors. Starts nothing itself; it moves the ends of runs. Times are those of performance.now().
+ *
+ * Each byte of a wanted piece that is neither there nor promised by a run is a gap, and gaps are filled, the most urgent
+ * first. Where a reader waits, more is a gap: what a run has promised that is silent, much too slow, or busy with other
+ * pieces. So nobody can hold such a piece, and what was slow still counts if it comes first.
  */
 export class RunPlan {
   /** What is wanted, the most urgent first. */
   ranges: readonly PieceRange[] = []
+  readonly #options: RunPlanOptions
   readonly #store: RunPlanOptions['store']
   readonly #records: readonly MirrorRecord[]
-  readonly #runs: ReadonlySet<Run>
 
-  constructor ({ store, records, runs }: RunPlanOptions) {
-    this.#store = store
-    this.#records = records
-    this.#runs = runs
+  constructor (options: RunPlanOptions) {
+    this.#options = options
+    this.#store = options.store
+    this.#records = options.records
   }
 
-  /** The next run to start: at the most urgent missing piece, of this urgency at least, that some mirror can be asked for now; null: none. */
-  next (now: number, atLeast: Urgency = urgencies.background): Run | null {
+  /** The next run to start: at the most urgent gap that some mirror can be asked for now; null: none. */
+  next (now: number, { atLeast = urgencies.background, slots = 1 }: NextOptions = {}): Run | null {
+    if (!this.#records.some((record) => record.freeRuns(now) > 0)) return null
     for (const { piece, urgency } of this.#missing(atLeast)) {
-      const holder = this.#holderOf(piece)
-      if (holder !== null && !this.#isTooLate(holder, piece, urgency)) continue
-      const record = this.#bestFor(piece, now)
-      if (record === null) continue
-      if (holder !== null) holder.last = this.#store.geometry.piece(piece - 1)
-      const last = this.#lastFrom(piece, urgency === urgencies.background ? BACKGROUND_RUN_BYTES : RUN_BYTES, record)
-      return { record, current: piece, last, isWholeFile: false, urgency, startedAt: now, stop: new AbortController() }
+      for (const gap of this.#gapsOf(piece, urgency, now)) {
+        const run = this.#fill(gap, now, slots)
+        if (run !== null) return run
+      }
+      const run = urgency === urgencies.waiting ? this.#divide(piece, now) : null
+      if (run !== null) return run
     }
     return null
   }
 
-  /** The piece that the run goes on with after its current one; null: it ends here. */
-  following (run: Run): PieceIndex | null {
+  /** May the run go on at its position, where a piece begins? Where the mirror sends on anyway, its end moves up. */
+  goesOn (run: Run): boolean {
     const { geometry } = this.#store
-    if (run.stop.signal.aborted || run.current + 1 >= geometry.pieceCount) return null
-    const next = geometry.piece(run.current + 1)
-    if (!this.isWanted(next)) return null
-    if (!run.isWholeFile) return next <= run.last && !this.#store.has(next) ? next : null
-    // The mirror cannot be asked for what comes later: reading over pieces that are there is the only way to it.
-    if (next > run.last && this.#holderOf(next) !== null) return null
-    if (this.#store.has(next) && !this.#lacksAfter(next)) return null
-    if (next > run.last) run.last = next
-    return next
+    if (run.isAborted || run.position >= geometry.lengthBytes) return false
+    const piece = geometry.pieceAt(run.position)
+    if (!run.isWholeFile) return run.position < run.end && this.isWanted(piece) && !this.#store.has(piece)
+    // The mirror cannot be asked for what comes later: reading over what is there is the only way to it.
+    const span = this.spanOf(piece)
+    if (run.position >= run.end && this.#live().some((other) => other !== run && overlaps(other.span, span))) return false
+    const isUseful = this.isWanted(piece) && !this.#store.has(piece)
+    if (!isUseful && (!this.#lacksFrom(piece) || !this.#isAlone(run))) return false
+    run.end = Math.max(run.end, span.end)
+    return true
+  }
+
+  /** Is there nobody else who could be asked for what comes later in this file? */
+  #isAlone ({ record, position }: Run): boolean {
+    const file = this.#fileFrom(position, position + 1)
+    return file === null || !this.#records.some((other) => other !== record && other.isHopeful && other.mayHave(file) && !other.mustReadTo(file, Infinity))
+  }
+
+  /** Is anything that the run still promises wanted and missing? */
+  isNeeded ({ span }: Run): boolean {
+    const { geometry } = this.#store
+    for (let start = span.start; start < span.end; start = this.spanOf(geometry.pieceAt(start)).end) {
+      const piece = geometry.pieceAt(start)
+      if (this.isWanted(piece) && !this.#store.has(piece)) return true
+    }
+    return false
   }
 
   /** The run to give up because a reader waits for a piece, and all that is under way is less urgent; null: none. */
   leastUrgent (now: number): Run | null {
+    const [least] = this.#live()
+      .map((run) => ({ run, urgency: this.urgencyOf(this.#store.geometry.pieceAt(run.position)) })).sort((a, b) => a.urgency - b.urgency)
+    if (least === undefined || least.urgency === urgencies.waiting) return null
     for (const { piece } of this.#missing(urgencies.waiting)) {
-      const holder = this.#holderOf(piece)
-      if (holder !== null && !this.#isTooLate(holder, piece, urgencies.waiting)) continue
-      const [least] = [...this.#runs].map((run) => ({ run, urgency: this.urgencyOf(run.current) })).sort((a, b) => a.urgency - b.urgency)
-      if (least === undefined || least.urgency === urgencies.waiting) return null
-      if (this.#bestFor(piece, now, least.run) !== null) return least.run
+      if (this.#gapsOf(piece, urgencies.waiting, now).some((gap) => this.#isInTheWay(least.run, gap, now))) return least.run
     }
     return null
   }
 
+  /** Could the gap be filled if this run ended? One that reads its way to it is not in the way. */
+  #isInTheWay (run: Run, gap: Gap, now: number): boolean {
+    const record = this.#bestFor(gap, now, run)
+    if (record === null) return false
+    const file = this.#fileFrom(gap.start, gap.end)
+    const isOnTheWay = run.isWholeFile && run.position <= gap.start && file !== null && run.position >= file.offset
+    return !isOnTheWay || !record.mustReadTo(file, gap.start - file.offset)
+  }
+
   /** Is something wanted and missing, nothing under way, and no mirror that is counted on can be asked for any of it? */
   get isStranded (): boolean {
-    if (this.#runs.size > 0) return false
+    if (this.#options.runs.size > 0) return false
     let isStranded = false
     for (const { piece } of this.#missing()) {
-      if (this.#records.some((record) => record.isHopeful && this.#canStart(record, piece))) return false
+      const files = this.#filesIn(this.spanOf(piece))
+      if (files.every((file) => this.#records.some((record) => record.isHopeful && this.#canReach(record, file, this.spanOf(piece).start)))) return false
       isStranded = true
     }
     return isStranded
+  }
+
+  /** Is a piece under way that a reader waits for, so that time alone changes what is to be done? */
+  get isWaitedFor (): boolean {
+    if (this.#options.runs.size === 0) return false
+    return !this.#missing(urgencies.waiting).next().done
   }
 
   isWanted (piece: PieceIndex): boolean {
@@ -92,6 +162,15 @@ export class RunPlan {
 
   urgencyOf (piece: PieceIndex): Urgency {
     return this.ranges.find(({ first, last }) => piece >= first && piece <= last)?.urgency ?? urgencies.background
+  }
+
+  spanOf (piece: PieceIndex): Span {
+    const start = this.#store.geometry.offsetOf(piece)
+    return { start, end: start + this.#store.geometry.lengthOf(piece) }
+  }
+
+  #live (): Run[] {
+    return [...this.#options.runs].filter((run) => !run.isAborted && run.position < run.end)
   }
 
   /** Wanted pieces that the store lacks, the most urgent first; those under way included, and one in two ranges twice. */
@@ -105,58 +184,194 @@ export class RunPlan {
     }
   }
 
-  #lacksAfter (piece: PieceIndex): boolean {
+  #lacksFrom (piece: PieceIndex): boolean {
     for (const missing of this.#missing()) {
-      if (missing.piece > piece) return true
+      if (missing.piece >= piece) return true
     }
     return false
   }
 
-  #holderOf (piece: PieceIndex): Run | null {
-    for (const run of this.#runs) {
-      if (!run.stop.signal.aborted && piece >= run.current && piece <= run.last) return run
+  /** What of the piece nobody brings, or nobody brings in time. */
+  #gapsOf (piece: PieceIndex, urgency: Urgency, now: number): Gap[] {
+    const span = this.spanOf(piece)
+    const slow = new Set<MirrorRecord>()
+    const covers: Span[] = [...this.#options.assemblies.get(piece)?.parts ?? []]
+    for (const run of this.#live()) {
+      if (!overlaps(run.span, span)) continue
+      if (urgency === urgencies.waiting) {
+        if (this.#isBusyElsewhere(run, span)) continue
+        if (run.isSilent(now)) continue
+        if (this.#isSlow(run, span, now)) {
+          slow.add(run.record)
+          continue
+        }
+      }
+      covers.push(run.span)
     }
-    return null
+    return uncovered(span, covers).map(({ start, end }) => ({ start, end, piece, urgency, slow }))
   }
 
-  /** Does a reader wait for a piece that this run would only come to much later? */
-  #isTooLate ({ current }: Run, piece: PieceIndex, urgency: Urgency): boolean {
-    const { geometry } = this.#store
-    return urgency === urgencies.waiting && piece > current + 1 && geometry.offsetOf(piece) - geometry.offsetOf(current) > OVERTAKE_BYTES
+  /** Does the run only come to the piece much later? */
+  #isBusyElsewhere ({ position }: Run, span: Span): boolean {
+    return span.start - position > OVERTAKE_BYTES && span.start > this.spanOf(this.#store.geometry.pieceAt(position)).end
+  }
+
+  /** Could another mirror bring the rest of the piece much sooner? */
+  #isSlow (run: Run, { start, end }: Span, now: number): boolean {
+    const restEnd = Math.min(run.end, end)
+    const rest = restEnd - Math.max(run.position, start)
+    const needMs = run.needMs(restEnd - run.position, now)
+    if (needMs === null || needMs <= FASTER * SOON_MS) return false
+    const file = this.#fileFrom(run.position, restEnd)
+    return this.#records.some((record) => record !== run.record && record.isHopeful && record.freeRuns(now) > 0 &&
+      (file === null || (record.mayHave(file) && !record.mustReadTo(file, start - file.offset))) && needMs > FASTER * rest / this.#speedOf(record) * 1000)
+  }
+
+  #fill (gap: Gap, now: number, slots: number): Run | null {
+    const record = this.#bestFor(gap, now)
+    if (record === null) return null
+    const span = this.spanOf(gap.piece)
+    const isWholePiece = gap.start === span.start && gap.end === span.end
+    if (record.isQuarantined && !isWholePiece) return null
+    const { urgency } = gap
+    const file = this.#fileFrom(gap.start, gap.end)
+    if (file !== null && record.mustReadTo(file, gap.start - file.offset)) return new Run({ record, urgency, start: file.offset, end: gap.end, now, isWholeFile: true })
+    for (const run of this.#live()) {
+      if (overlaps(run.span, gap) && this.#isBusyElsewhere(run, span)) run.end = Math.min(run.end, span.start)
+    }
+    return new Run({ record, urgency, start: gap.start, end: this.#endFor(gap, record, now, slots), now })
+  }
+
+  #endFor (gap: Gap, record: MirrorRecord, now: number, slots: number): number {
+    const reach = this.#reach(record, gap)
+    const isAlone = record.isQuarantined || this.#options.disputes.has(gap.piece)
+    if (isAlone || reach < gap.end || gap.end < this.spanOf(gap.piece).end) return reach
+    if (gap.urgency === urgencies.waiting) {
+      const length = gap.end - gap.start
+      const bearable = this.#records.filter((other) => this.#canServe(other, gap, now)).reduce((sum, other) => sum + other.freeRuns(now), 0)
+      const parts = Math.min(slots, bearable, Math.floor(length / PART_BYTES))
+      if (parts > 1) return Math.min(gap.end, gap.start + aligned(length / parts))
+    }
+    return this.#extended(gap, record, gap.urgency === urgencies.background ? BACKGROUND_RUN_BYTES : RUN_BYTES)
+  }
+
+  /** Gives the second half of what is long in coming to another connection. */
+  #divide (piece: PieceIndex, now: number): Run | null {
+    if (this.#options.disputes.has(piece)) return null
+    const span = this.spanOf(piece)
+    let longest: { run: Run, rest: Span, needMs: number } | null = null
+    for (const run of this.#live()) {
+      if (run.isWholeFile || !overlaps(run.span, span) || run.isSilent(now)) continue
+      const rest = { start: Math.max(run.position, span.start), end: Math.min(run.end, span.end) }
+      const needMs = run.needMs(rest.end - rest.start, now)
+      if (needMs === null || needMs <= SOON_MS || rest.end - rest.start < PART_BYTES) continue
+      // Another was given it already.
+      if (this.#live().some((other) => other !== run && overlaps(other.span, rest))) continue
+      if (longest === null || needMs > longest.needMs) longest = { run, rest, needMs }
+    }
+    if (longest === null) return null
+    const { run, rest } = longest
+    const gap = { start: rest.start + aligned((rest.end - rest.start) / 2), end: rest.end, piece, urgency: urgencies.waiting, slow: new Set<MirrorRecord>() }
+    const record = this.#bestFor(gap, now)
+    if (record === null || record.isQuarantined) return null
+    run.end = gap.start
+    return new Run({ record, urgency: gap.urgency, start: gap.start, end: this.#reach(record, gap), now })
   }
 
   /**
-   * The free mirror that will bring the piece soonest, as far as one knows; one that is not known yet may be the best.
+   * The free mirror that will bring the gap soonest, as far as one knows; one that is not known yet may be the best.
    * `without`: a run that would end first.
    */
-  #bestFor (piece: PieceIndex, now: number, without?: Run): MirrorRecord | null {
-    const fastest = Math.max(1, ...this.#records.map(({ bytesPerSecond }) => bytesPerSecond ?? 0))
+  #bestFor (gap: Gap, now: number, without?: Run): MirrorRecord | null {
+    const suspects = this.#options.disputes.suspectsOf(gap.piece)
     let best: { record: MirrorRecord, score: number } | null = null
     for (const record of this.#records) {
-      const activeRuns = record.activeRuns - (without?.record === record ? 1 : 0)
-      if (!record.isFree(now, activeRuns) || !this.#canStart(record, piece)) continue
-      const score = (record.bytesPerSecond ?? fastest) / (activeRuns + 1)
+      if (!this.#canServe(record, gap, now, without)) continue
+      // Those who may have lied about this piece, or say nothing any more, only where there is no other.
+      const isLast = suspects.has(record) || this.#isAsleep(record, now, without)
+      const score = this.#speedOf(record) / (this.#activeRuns(record, without) + 1) / record.handicap * (isLast ? 1e-6 : 1)
       if (best === null || score > best.score) best = { record, score }
     }
     return best?.record ?? null
   }
 
-  #canStart (record: MirrorRecord, piece: PieceIndex): boolean {
-    return this.#store.geometry.spansOf(piece).every(({ fileIndex, fileOffset }) => {
+  #canServe (record: MirrorRecord, gap: Gap, now: number, without?: Run): boolean {
+    if (record.freeRuns(now, this.#activeRuns(record, without)) === 0 || gap.slow.has(record)) return false
+    const isWaiting = gap.urgency === urgencies.waiting
+    if (record.isQuarantined && isWaiting) return false
+    if (this.#isAsleep(record, now, without) && !(isWaiting && this.#mayBeAskedAgain(record, now))) return false
+    const file = this.#fileFrom(gap.start, gap.end)
+    if (file === null) return true
+    if (!record.mayHave(file)) return false
+    return !record.mustReadTo(file, gap.start - file.offset) || this.#mayReadTo(record, file, gap.start, now, without)
+  }
+
+  /** Is this the time to read a whole file over one connection: no other mirror can bring this byte, and no run comes to it? */
+  #mayReadTo (record: MirrorRecord, file: TorrentFile, position: number, now: number, without?: Run): boolean {
+    if (this.#records.some((other) => other.isHopeful && other.mayHave(file) && !other.mustReadTo(file, position - file.offset))) return false
+    const fileSpan = { start: file.offset, end: file.offset + file.lengthBytes }
+    const isUnderWay = this.#live().some((run) => run !== without && overlaps(run.span, fileSpan) &&
+      (run.record === record || (run.isWholeFile && run.position <= position && !run.isSilent(now))))
+    return !isUnderWay && this.#canReach(record, file, position)
+  }
+
+  #canReach (record: MirrorRecord, file: TorrentFile, position: number): boolean {
+    if (!record.mayHave(file)) return false
+    if (!record.mustReadTo(file, position - file.offset)) return true
+    return record.readingMs(position - file.offset) <= MAX_READING_MS || this.isWanted(this.#store.geometry.pieceAt(file.offset))
+  }
+
+  #activeRuns (record: MirrorRecord, without?: Run): number {
+    return record.activeRuns - (without?.record === record ? 1 : 0)
+  }
+
+  /** Has the mirror something to bring, and brings nothing? */
+  #isAsleep (record: MirrorRecord, now: number, without?: Run): boolean {
+    const runs = this.#live().filter((run) => run.record === record && run !== without)
+    return runs.length > 0 && runs.every((run) => run.isSilent(now))
+  }
+
+  #mayBeAskedAgain (record: MirrorRecord, now: number): boolean {
+    return this.#live().filter((run) => run.record === record).every((run) => !run.isAsking && run.silentMs(now) >= ASK_AGAIN_MS)
+  }
+
+  #speedOf (record: MirrorRecord): number {
+    return Math.max(1, record.bytesPerSecond ?? Math.max(0, ...this.#records.map(({ bytesPerSecond }) => bytesPerSecond ?? 0)))
+  }
+
+  /** How far the mirror has what the gap is of. */
+  #reach (record: MirrorRecord, { start, end }: Span): number {
+    const lacking = this.#filesIn({ start, end }).find((file) => !record.mayHave(file) || record.mustReadTo(file, Math.max(0, start - file.offset)))
+    return lacking === undefined ? end : Math.max(start + 1, Math.min(end, lacking.offset))
+  }
+
+  /** The end of a run that goes on with what follows the gap, as long as that is a gap, too. */
+  #extended (gap: Gap, record: MirrorRecord, limitBytes: number): number {
+    const { geometry } = this.#store
+    let end = gap.end
+    while (end < geometry.lengthBytes) {
+      const piece = geometry.pieceAt(end)
+      const span = this.spanOf(piece)
+      if (span.end - gap.start > limitBytes || !this.isWanted(piece) || this.#store.has(piece) || this.#options.disputes.has(piece)) break
+      if (hasAnyOf(this.#options.assemblies.get(piece), span) || this.#live().some((run) => overlaps(run.span, span)) || this.#reach(record, span) < span.end) break
+      end = span.end
+    }
+    return end
+  }
+
+  /** The files that the span has bytes of, padding aside. */
+  #filesIn ({ start, end }: Span): TorrentFile[] {
+    return this.#store.geometry.spansIn({ start, end: end - 1 }).flatMap(({ fileIndex }) => {
       const file = this.#store.metadata.files[fileIndex]
-      return file !== undefined && (file.isPadding || record.canStart(file, fileOffset))
+      return file === undefined || file.isPadding ? [] : [file]
     })
   }
 
-  #lastFrom (first: PieceIndex, limitBytes: number, record: MirrorRecord): PieceIndex {
-    const { geometry } = this.#store
-    let last = first
-    while (last + 1 < geometry.pieceCount) {
-      const next = geometry.piece(last + 1)
-      if (geometry.offsetOf(next) + geometry.lengthOf(next) - geometry.offsetOf(first) > limitBytes) break
-      if (!this.isWanted(next) || this.#store.has(next) || this.#holderOf(next) !== null || !this.#canStart(record, next)) break
-      last = next
-    }
-    return last
+  #fileFrom (start: number, end: number): TorrentFile | null {
+    return this.#filesIn({ start, end })[0] ?? null
   }
+}
+
+function aligned (bytes: number): number {
+  return Math.ceil(bytes / PART_ALIGNMENT) * PART_ALIGNMENT
 }

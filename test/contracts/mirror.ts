@@ -7,13 +7,13 @@ import { HttpDownloader } from '../../services/download/http-downloader.ts'
 import { MirrorFault } from '../../services/download/mirror.ts'
 import { MirrorRecord } from '../../services/download/mirror-record.ts'
 import { streamRun } from '../../services/download/piece-run.ts'
+import { Run } from '../../services/download/run.ts'
 import { silent } from '../../services/log.ts'
 import { openFetcher } from '../services/download/origin.ts'
 import { temporaryDirectory } from '../testnet.ts'
 import type { Test } from 'tap'
 import type { Fetcher } from '../../services/download/fetcher.ts'
 import type { Mirror, Stretch } from '../../services/download/mirror.ts'
-import type { Run } from '../../services/download/piece-run.ts'
 import type { PieceIndex } from '../../services/pieces/geometry.ts'
 import type { TorrentFile } from '../../services/torrent/metadata.ts'
 import type { TestTorrent } from '../services/download/origin.ts'
@@ -140,8 +140,9 @@ async function fetchStretch (mirror: Mirror, stretch: Stretch, fetcher: Fetcher,
 async function runAt (mirror: Mirror, { metadata }: TestTorrent, file: TorrentFile, fetcher: Fetcher): Promise<void> {
   const geometry = new Geometry(metadata)
   const { first } = piecesOf(geometry, file)
-  const run: Run = { record: new MirrorRecord(mirror), current: first, last: first, isWholeFile: false, urgency: urgencies.waiting, startedAt: 0, stop: new AbortController() }
-  await streamRun(run, { store: { geometry, metadata }, fetcher, headersTimeoutMs: 300, idleTimeoutMs: 300, onReceived: () => {} }).next()
+  const start = geometry.offsetOf(first)
+  const run = new Run({ record: new MirrorRecord(mirror), start, end: start + geometry.lengthOf(first), urgency: urgencies.waiting, now: performance.now() })
+  await streamRun(run, { store: { geometry, metadata }, fetcher, headersTimeoutMs: 300, idleTimeoutMs: 300, onAnswered: () => {}, onReceived: () => {} }).next()
 }
 
 function piecesOf (geometry: Geometry, { offset, lengthBytes }: TorrentFile): { first: PieceIndex, last: PieceIndex } {

@@ -34,8 +34,8 @@ t.test('replies to bytes=100-199 of a file of 5,000,000 bytes', async (t) => {
 
 t.test('a whole file is skipped into so far and no further', async (t) => {
   const reply = { status: 200, headers: { 'content-length': '5000000' } }
-  t.strictSame(judgeReply(reply, { ...asked, start: 0 }), { kind: 'accepted', skipBytes: 0, isWholeFile: true })
-  t.strictSame(judgeReply(reply, { ...asked, start: maxSkipBytes, end: maxSkipBytes }), { kind: 'accepted', skipBytes: maxSkipBytes, isWholeFile: true })
+  t.strictSame(judgeReply(reply, { ...asked, start: 0 }), { kind: 'accepted', skipBytes: 0, isWholeFile: true, last: 4_999_999, validator: null })
+  t.strictSame(judgeReply(reply, { ...asked, start: maxSkipBytes, end: maxSkipBytes }), { kind: 'accepted', skipBytes: maxSkipBytes, isWholeFile: true, last: 4_999_999, validator: null })
   t.equal(judgeReply(reply, { ...asked, start: maxSkipBytes + 1, end: maxSkipBytes + 1 }).kind, 'ignores-range')
 })
 
@@ -49,4 +49,12 @@ t.test('says whether the server is busy, and until when', async (t) => {
   t.equal(retryAfterMs('99999999', now), 600_000)
   t.equal(retryAfterMs('soon', now), 0)
   t.equal(retryAfterMs('-5', now), 0)
+})
+
+t.test('says how far it goes, and which version of the file it is of', async (t) => {
+  const range = { 'content-range': 'bytes 100-149/5000000' }
+  t.match(judgeReply({ status: 206, headers: { ...range, etag: '"a"', 'last-modified': 'today' } }, asked), { last: 149, validator: '"a"' })
+  t.match(judgeReply({ status: 206, headers: { ...range, etag: 'W/"a"', 'last-modified': 'today' } }, asked), { validator: 'today' }, 'a weak ETag says nothing of bytes')
+  t.match(judgeReply({ status: 206, headers: range }, asked), { validator: null })
+  t.match(judgeReply({ status: 200, headers: {} }, { ...asked, isExact: true }), { last: 199 })
 })

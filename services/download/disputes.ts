@@ -1,0 +1,65 @@
+import { createHash } from 'node:crypto'
+import type { PieceIndex } from '../pieces/geometry.ts'
+import type { PieceAssembly } from './piece-assembly.ts'
+import type { Span } from './spans.ts'
+
+interface Testimony<Sender> extends Span {
+  readonly sender: Sender
+  /** SHA-1 of what it sent: all that is needed to tell a lie later, in twenty bytes. */
+  readonly digest: Buffer
+}
+
+interface Dispute<Sender> {
+  rounds: number
+  readonly testimonies: Array<Testimony<Sender>>
+}
+
+const LIMIT = 64
+/** A piece that was put together wrongly so often, with nobody who could bring all of it, tells nothing more. */
+const ROUNDS = 3
+
+/**
+ * Wrong pieces that came from several senders: what each of them had sent, until the right bytes are there and say which
+ * of them lied. The oldest disputes are given up when there are too many.
+ */
+export class Disputes<Sender> {
+  readonly #pieces = new Map<PieceIndex, Dispute<Sender>>()
+
+  /** Those who sent something of this piece when it was wrong. Empty: it is not in dispute. */
+  suspectsOf (piece: PieceIndex): ReadonlySet<Sender> {
+    return new Set(this.#pieces.get(piece)?.testimonies.map(({ sender }) => sender))
+  }
+
+  has (piece: PieceIndex): boolean {
+    return this.#pieces.has(piece)
+  }
+
+  /** Takes down who sent what of a piece that is wrong. false: the piece was in dispute too often to wait for an answer. */
+  open (piece: PieceIndex, { span, bytes, parts }: PieceAssembly<Sender>): boolean {
+    const dispute = this.#pieces.get(piece) ?? { rounds: 0, testimonies: [] }
+    dispute.rounds++
+    this.#pieces.delete(piece)
+    if (dispute.rounds > ROUNDS) return false
+    for (const { start, end, sender } of parts) dispute.testimonies.push({ start, end, sender, digest: sha1(bytes.subarray(start - span.start, end - span.start)) })
+    this.#pieces.set(piece, dispute)
+    for (const oldest of this.#pieces.keys()) {
+      if (this.#pieces.size <= LIMIT) break
+      this.#pieces.delete(oldest)
+    }
+    return true
+  }
+
+  /** Ends a dispute with the right bytes of the piece, which begins at this byte of the torrent: how many wrong ones each liar had sent. */
+  settle (piece: PieceIndex, bytes: Buffer, pieceStart: number): Map<Sender, number> {
+    const liars = new Map<Sender, number>()
+    for (const { start, end, sender, digest } of this.#pieces.get(piece)?.testimonies ?? []) {
+      if (!sha1(bytes.subarray(start - pieceStart, end - pieceStart)).equals(digest)) liars.set(sender, (liars.get(sender) ?? 0) + end - start)
+    }
+    this.#pieces.delete(piece)
+    return liars
+  }
+}
+
+function sha1 (bytes: Uint8Array): Buffer {
+  return createHash('sha1').update(bytes).digest()
+}
