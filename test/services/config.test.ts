@@ -104,6 +104,7 @@ t.test('each type of value is read in each of its forms', async t => {
     [{ TRACKERS: 'udp://t.example:80/announce,wss://t.example' }, 'TRACKERS', ['udp://t.example:80/announce', 'wss://t.example']],
     [{ STATIC_PEERS: '192.0.2.1:6881,[2001:db8::1]:6881,seedbox.example:1' }, 'STATIC_PEERS', ['192.0.2.1:6881', '[2001:db8::1]:6881', 'seedbox.example:1']],
     [{ TURN_URLS: 'turn:turn.example:3478?transport=tcp,turns:turn.example:5349' }, 'TURN_URLS', ['turn:turn.example:3478?transport=tcp', 'turns:turn.example:5349']],
+    [{ HTTP_MIRROR_URLS: 'trusted:http://nas/{hash}.mkv, http://nas/{path}' }, 'HTTP_MIRROR_URLS', ['trusted:http://nas/{hash}.mkv', 'http://nas/{path}']],
     [{ HTTP_MIRROR_URLS: 'http://127.0.0.1:8090/stream/{name}?link={hash}&index={index1}&play' }, 'HTTP_MIRROR_URLS', ['http://127.0.0.1:8090/stream/{name}?link={hash}&index={index1}&play']],
     [{ ALLOWED_ORIGINS: '*' }, 'ALLOWED_ORIGINS', ['*']],
     [{ ALLOWED_HOSTS: 'none' }, 'ALLOWED_HOSTS', []],
@@ -152,7 +153,7 @@ t.test('a wrong value stops the start with a line that says what it may be', asy
   for (const [env, message] of table) t.equal(messageOf(env), message)
 
   for (const [name, values] of Object.entries({
-    HTTP_MIRROR_URLS: ['ftp://h/{hash}', 'http://h/', 'http://h/{hash}/{season}', '/etc/{hash}', 'http:///{hash}'],
+    HTTP_MIRROR_URLS: ['ftp://h/{hash}', 'http://h/', 'http://h/{hash}/{season}', 'trusted:http://h/{hahs}', 'trusted:/etc/{hash}', '/etc/{hash}', 'http:///{hash}'],
     TORRENT_METADATA_URLS: ['http://h/{index}', 'file:///{hash}'],
     TURN_URLS: ['turn.example:3478', 'turn:turn.example', 'stun:turn.example:3478'],
     ALLOWED_ORIGINS: ['example.org', 'https://example.org/path', 'null'],
