@@ -101,7 +101,7 @@ const http = {
   TORRENT_METADATA_URLS: list([
     'https://itorrents.org/torrent/{HASH}.torrent', 'https://academictorrents.com/download/{hash}.torrent',
     'https://archive.org/advancedsearch.php?q=btih:{hash}&fl[]=identifier&rows=3&output=json'
-  ], 'metadata-templates', 'Where a .torrent is had by its infohash ({hash} lower case, {HASH} upper case); the last one is the search of the Internet Archive. Each of them learns what you play, and nobody beside them does; none: ask nobody.'),
+  ], 'metadata-templates', 'Where a .torrent is had by its infohash ({hash} lower case, {HASH} upper case); the last one is the search of the Internet Archive. Each of them learns what you play; none: ask none of them.'),
   HTTP_MIRROR_URLS: list([], 'mirror-templates', 'Where files are downloaded from: {hash}, {HASH}, {index} (from 0), {index1} (from 1), {path}, {name}. Another Self-Streme is http://host:11470/stream/proxy/{hash}?fileIndex={index}. Where no .torrent is to be had nothing can be checked, and only URLs that you mark, such as trusted:http://nas/{hash}.mkv, are streamed: unverified, and not stored.'),
   WEBTOR_URL: optional(Type.String({ format: 'http-url' }), 'Address of a WebTor.io REST API, your own or the hosted one: it is asked for the .torrent, and for the file.', secret),
   WEBTOR_TOKEN: optional(Type.String({ format: 'token' }), 'Token for it (X-Token).', secret),

@@ -37,6 +37,7 @@ t.test('the infohash may be upper case or base32, and stand among other topics',
 
 t.test('a value keeps its raw = and is read as far as it goes when badly encoded', async t => {
   t.same(parseMagnet(`${base}&ws=http://h.example/f?a=b`).webSeeds, ['http://h.example/f?a=b'])
+  t.same(parseMagnet(`${base}&xs=http://h.example/get?id=1==&as=http://h.example/f?a=b=c`), { ...nothing, infohash: hash, exactSources: ['http://h.example/get?id=1=='], acceptableSources: ['http://h.example/f?a=b=c'] })
   t.same(parseMagnet(`${base}&tr=http://t.example/announce?key=a==&tr=http://t.example/a+b`).trackers, ['http://t.example/announce?key=a==', 'http://t.example/a+b'])
   t.equal(parseMagnet(`${base}&dn=100%+of%20it%zz`).name, '100% of it%zz')
   t.equal(parseMagnet(`${base}&dn=%ff%d7%a9`).name, '\ufffdש')

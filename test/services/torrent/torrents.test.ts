@@ -2,12 +2,14 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { StoredFiles } from '../../../services/cache/stored-files.ts'
+import { CodedError } from '../../../services/errors.ts'
 import { silent } from '../../../services/log.ts'
 import { unlimitedRoom } from '../../../services/pieces/room.ts'
 import { Torrents } from '../../../services/torrent/torrents.ts'
 import { makeTorrent, temporaryDirectory, testBytes, until } from '../../testnet.ts'
 import type { Room } from '../../../services/pieces/room.ts'
-import type { TorrentsOptions } from '../../../services/torrent/torrents.ts'
+import type { Metadata } from '../../../services/torrent/metadata.ts'
+import type { Resolver, TorrentsOptions } from '../../../services/torrent/torrents.ts'
 import type { Test } from 'tap'
 
 const never = new AbortController().signal
@@ -157,6 +159,69 @@ t.test('removing with files leaves nothing of the torrent, and its readers are t
   await t.rejects(waiting, { code: 'STORE_CLOSED' })
   t.equal(await torrents.knownMetadata(torrent.infohash), null)
   t.equal(torrents.get(torrent.infohash), null)
+})
+
+/** A resolver that answers when it is told to. */
+class SlowResolver implements Resolver {
+  readonly asked: Array<{ exactSources: readonly string[], signal: AbortSignal, answer: PromiseWithResolvers<Metadata> }> = []
+  readonly forgotten: string[] = []
+
+  async resolve ({ exactSources }: { exactSources: readonly string[] }, signal: AbortSignal): Promise<Metadata> {
+    const answer = Promise.withResolvers<Metadata>()
+    this.asked.push({ exactSources, signal, answer })
+    return await answer.promise
+  }
+
+  forget (infohash: string): void {
+    this.forgotten.push(infohash)
+  }
+}
+
+t.test('the .torrent is looked for once for all who ask; after a failure the next one asks again', async (t) => {
+  const { infohash, metadata } = await makeTorrent({ 'Film.mp4': testBytes(100_000, 'film') })
+  const resolver = new SlowResolver()
+  const { torrents } = await open(t, { resolver })
+  torrents.remember(infohash, { exactSources: ['http://a.example/film.torrent'] })
+  t.same(resolver.forgotten, [infohash], 'adding it is asking again')
+  const { torrent } = torrents.join(infohash)
+  const [first, second] = [torrent.lookUp(), torrent.lookUp()]
+  t.match(resolver.asked, [{ exactSources: ['http://a.example/film.torrent'] }])
+  t.equal(resolver.asked.length, 1)
+  resolver.asked[0]?.answer.reject(new CodedError('METADATA_NOT_FOUND', 'nobody has it'))
+  await t.rejects(first, { code: 'METADATA_NOT_FOUND' })
+  await t.rejects(second, { code: 'METADATA_NOT_FOUND' })
+  t.match(torrent.lookupFailure, { message: 'nobody has it' })
+
+  const before = torrent.reasonsToLook
+  torrents.remember(infohash, {})
+  t.ok(torrent.reasonsToLook > before, 'and a reason for who still waits')
+  const third = torrent.lookUp()
+  resolver.asked[1]?.answer.resolve(metadata)
+  t.equal(await third, metadata)
+  t.equal(await torrent.lookUp(), metadata)
+  t.equal(resolver.asked.length, 2)
+})
+
+t.test('a lookup ends as soon as somebody else brings the metadata, and when the torrent is let go', async (t) => {
+  const { infohash, metadata } = await makeTorrent({ 'Film.mp4': testBytes(100_000, 'film') })
+  const resolver = new SlowResolver()
+  const { torrents } = await open(t, { resolver })
+  const { torrent } = torrents.join(infohash)
+  const lookup = torrent.lookUp()
+  await torrent.provide(metadata)
+  t.equal(await lookup, metadata)
+  t.ok(resolver.asked[0]?.signal.aborted)
+
+  const other = torrents.join('a'.repeat(40)).torrent
+  const vain = other.lookUp()
+  await Promise.all([t.rejects(vain, { code: 'DELETED' }), torrents.remove('a'.repeat(40), { deleteFiles: false })])
+  t.ok(resolver.asked[1]?.signal.aborted)
+})
+
+t.test('without a resolver a lookup fails at once', async (t) => {
+  const { torrents } = await open(t)
+  const { torrent } = torrents.join('a'.repeat(40))
+  for (let i = 0; i < 2; i++) await t.rejects(torrent.lookUp(), { code: 'METADATA_NOT_FOUND' })
 })
 
 t.test('after close nothing starts', async (t) => {
