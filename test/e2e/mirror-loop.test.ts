@@ -68,6 +68,7 @@ t.test('two servers that have each other as mirrors and nothing else answer 404 
   t.ok(doorB.requests.every((via) => /^1\.1 self-streme-[0-9a-f]{8}/.test(via ?? '')))
   t.ok(doorA.requests.some((via) => /^1\.1 self-streme-[0-9a-f]{8}, 1\.1 self-streme-[0-9a-f]{8}$/.test(via ?? '')))
 
+  a.app.sources.forgetFailures(torrent.infohash)
   const looped = await jsonFrom(`${a.url}/stream/proxy/${torrent.infohash}`, { headers: { Via: doorA.requests[0] ?? '' } })
   t.equal(looped.status, 404)
   t.match(looped.body, { reasons: [{ source: 'http-fallback', code: 'HTTP_LOOP', message: /servers have each other as mirrors/, isTemporary: false }] })
