@@ -184,7 +184,9 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   }
 
   #isOfUse (run: Run): boolean {
-    return run.isWholeFile ? this.#plan.isNeeded(run) : this.#plan.isWanted(this.#store.geometry.pieceAt(Math.min(run.position, this.#store.geometry.lengthBytes - 1)))
+    // It is delivering its last piece, and may go on afterwards.
+    if (run.position >= run.end) return true
+    return run.isWholeFile ? this.#plan.isNeeded(run) : this.#plan.isWanted(this.#store.geometry.pieceAt(run.position))
   }
 
   /** Pieces that were begun and that nobody goes on with, unless a reader waits: then somebody will at once. */

@@ -134,6 +134,8 @@ export class MirrorRecord {
       this.#failures++
       this.score.failures++
     }
+    // Nobody waits so long for it.
+    if (retryAfterMs > MAX_BACKOFF_MS) this.#failures = Math.max(this.#failures, HOPELESS_FAILURES)
     this.#failedAt = now
     const backoffMs = Math.min(this.#firstBackoffMs * 2 ** (Math.max(1, this.#failures) - 1), MAX_BACKOFF_MS)
     this.#retryAt = Math.max(this.#retryAt, now + Math.max(backoffMs, retryAfterMs))

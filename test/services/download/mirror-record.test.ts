@@ -27,6 +27,18 @@ t.test('waits twice as long after each failure, at most 30 s, and as long as the
   t.equal(record.outcome, 'mirror.example: status 503')
 })
 
+t.test('one that asks to be left alone for long is not counted on, and tried again when it said', async (t) => {
+  const record = new MirrorRecord(mirror)
+  record.failed('status 503', { startedAt: 0, now: 0, retryAfterMs: 30_000 })
+  t.equal(record.isHopeful, true)
+  record.failed('status 503', { startedAt: 30_000, now: 30_000, retryAfterMs: 60_000 })
+  t.equal(record.isHopeful, false)
+  record.forgive(89_999)
+  t.equal(record.isHopeful, false)
+  record.forgive(90_000)
+  t.equal(record.isHopeful, true)
+})
+
 t.test('is hopeless after three failures in a row, until a piece comes or a new reader does', async (t) => {
   const record = new MirrorRecord(mirror)
   for (const startedAt of [0, 1000, 3000]) {
