@@ -1,7 +1,7 @@
 // How long it takes to say which placed file a torrent has, among few files and among many.
 // node benchmarks/cache-lookup.ts [--rounds N]
 //
-// A hit looks at the file and its folder; a miss looks at every folder before it is one. Rounds go from case to case in
+// A hit looks at the file and its folder; a miss looks at the directory, and at folders that may have changed. Rounds go from case to case in
 // turn, so that whatever else the machine does meets all of them.
 import { mkdir, mkdtemp, open, rm, utimes } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

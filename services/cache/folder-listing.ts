@@ -36,6 +36,8 @@ export class FolderListing {
   #isClosed = false
   #watch: FolderWatch | null = null
   #watchedFolder: string | null = null
+  #device: bigint | null = null
+  #lookedAtMs = -Infinity
 
   /** Resolves when what is known of the folder is what it held after the call, or later. Never rejects. */
   readonly check: () => Promise<void>
@@ -43,6 +45,21 @@ export class FolderListing {
   constructor (options: FolderListingOptions) {
     this.#options = options
     this.check = coalesce(async () => { await this.#check() })
+  }
+
+  /** It was read since its watch began, and nothing was reported since. What a link leads to may be another folder by now. */
+  get isWatched (): boolean {
+    return this.#watch !== null && !this.#isDirty && this.#stamp !== null && this.#options.linkInside === null
+  }
+
+  /** The file system that it is on; null: it is not there. */
+  get device (): bigint | null {
+    return this.#device
+  }
+
+  /** How long ago the last check began. */
+  get ageMs (): number {
+    return performance.now() - this.#lookedAtMs
   }
 
   /** Reads the folder anew at the next check, whatever its times say. */
@@ -64,11 +81,14 @@ export class FolderListing {
   }
 
   async #check (): Promise<void> {
+    const lookedAtMs = performance.now()
     try {
       const path = await this.#resolve()
       if (path === null || this.#isClosed) return this.#forget()
       const stats = await stat(path, { bigint: true })
       if (!stats.isDirectory() || this.#isClosed) return this.#forget()
+      this.#device = stats.dev
+      this.#lookedAtMs = lookedAtMs
       const folder = `${stats.dev}:${stats.ino}`
       if (folder !== this.#watchedFolder) {
         this.unwatch()
@@ -110,6 +130,7 @@ export class FolderListing {
   #forget (): void {
     this.unwatch()
     this.#stamp = null
+    this.#device = null
     if (!this.#isClosed) this.#options.onEntries([])
   }
 }

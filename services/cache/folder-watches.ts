@@ -2,7 +2,7 @@ import type { Log } from '../log.ts'
 import type { FolderWatch, WatchFolder } from './watch-folder.ts'
 
 /** Watches are counted for all programs of a user, and older systems allow 8192: the rest is for the others. */
-const watchLimit = 1000
+const watchLimit = 4000
 
 /** As many watches as there may be. That one is refused, or lost, is no failure: folders are looked at all the same. */
 export class FolderWatches {

@@ -66,7 +66,7 @@ export class PlacedFiles {
 
   /**
    * What `choose` takes of the files that are named by this infohash: the download directory's first, each once, by
-   * whatever number of names it is found. When it takes none, every folder is looked at for what came a moment ago; it
+   * whatever number of names it is found. When it takes none, folders are looked at for what came a moment ago (see PlacedIndex); it
    * is asked again if there is something. Takes 250 ms more when a file was touched within the last 2 s. Throws the
    * signal's reason, and what `choose` throws.
    */

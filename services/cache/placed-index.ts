@@ -1,5 +1,5 @@
 import type { Dirent } from 'node:fs'
-import { realpath } from 'node:fs/promises'
+import { realpath, statfs } from 'node:fs/promises'
 import { extname, join, resolve } from 'node:path'
 
 import { coalesce } from '../coalesce.ts'
@@ -25,6 +25,12 @@ const lookLimitMs = 3000
 
 /** The same once a directory hangs, until it answers. */
 const hangingLimitMs = 100
+
+/** Folders that cannot be watched are looked at no more often than this for lookups that find nothing. */
+const doubtfulAfterMs = 1000
+
+/** File systems of Linux whose every change is this machine's own, so that watches report it: statfs(2). */
+const localTypes: ReadonlySet<number> = new Set([0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x794c7630, 0x2fc12fc1, 0xf2f52010])
 
 /** Of the four threads that do Node's file work, one folder after the other on a disk that hangs takes no more than these. */
 const concurrency = 2
@@ -61,13 +67,15 @@ export interface PlacedIndexCounters {
 
 /**
  * Which names in the directories and their first-level folders hold which infohash. Knows names only: whether there is
- * a file that counts, its user asks the disk. What is remembered is never believed without a look at the folder (a
- * stat), so watches may be refused, overflow or be lost: they make that folders are read before somebody asks.
+ * a file that counts, its user asks the disk. A lookup looks at the directories and at the folders that it concerns (a
+ * stat each). Other folders are believed while they are watched on a local disk, until the next rescan, for watches may
+ * overflow; those that cannot be watched, for a second.
  */
 export class PlacedIndex {
   readonly #directories: readonly Directory[]
   readonly #log: Log
   readonly #watches: FolderWatches
+  readonly #mayWatch: boolean
   readonly #rescanIntervalMs: number
   /** The directories that exist, each once: a path that is in both lists is the download directory. */
   #roots: Root[] = []
@@ -84,6 +92,7 @@ export class PlacedIndex {
     this.#directories = [...new Set(directories.map(path => resolve(path)))].map(path => this.#directoryAt(path))
     this.#log = log
     this.#watches = new FolderWatches(watch, log)
+    this.#mayWatch = watch !== null
     this.#rescanIntervalMs = rescanIntervalMs
   }
 
@@ -125,9 +134,9 @@ export class PlacedIndex {
     return this.#candidatesFor(infohash)
   }
 
-  /** The candidates for this infohash after a look at every folder. Throws the signal's reason. */
+  /** The candidates for this infohash after a look at every folder that may have changed. Throws the signal's reason. */
   async everywhere (infohash: string, signal: AbortSignal): Promise<Candidate[]> {
-    await this.#inTime(this.#checkAll(), signal)
+    await this.#inTime(Promise.all(this.#directories.map(async ({ checkDoubtful }) => { await checkDoubtful() })), signal)
     return this.#candidatesFor(infohash)
   }
 
@@ -154,10 +163,16 @@ export class PlacedIndex {
       check: coalesce(async () => {
         const real = await realpath(path).catch(() => null)
         if (directory.root?.path !== real) {
-          directory.root = real === null ? null : this.#roots.find(root => root.path === real) ?? this.#rootAt(real)
+          directory.root = real === null ? null : this.#roots.find(root => root.path === real) ?? this.#rootAt(real, await isLocal(real))
           this.#arrangeRoots()
         }
         if (directory.root !== null) await this.#look(directory.root.top)
+      }),
+      checkDoubtful: coalesce(async () => {
+        await directory.check()
+        const { root } = directory
+        const doubtful = root === null ? [] : [...root.folders.values()].filter(folder => this.#isDoubtful(root, folder))
+        await mapBounded(doubtful, concurrency, async folder => { await this.#look(folder) })
       }),
       checkAll: coalesce(async () => {
         await directory.check()
@@ -165,6 +180,14 @@ export class PlacedIndex {
       })
     }
     return directory
+  }
+
+  /** May there be something in the folder that is not known? */
+  #isDoubtful (root: Root, folder: Folder): boolean {
+    const { listing } = folder
+    if (this.#changed.has(folder)) return true
+    if (root.isLocal && listing.isWatched && listing.device === root.top.listing.device) return false
+    return !this.#mayWatch || this.#state !== 'started' || listing.ageMs >= doubtfulAfterMs
   }
 
   #arrangeRoots (): void {
@@ -199,9 +222,10 @@ export class PlacedIndex {
     await folder.listing.check()
   }
 
-  #rootAt (path: string): Root {
+  #rootAt (path: string, isLocal: boolean): Root {
     const root: Root = {
       path,
+      isLocal,
       folders: new Map(),
       top: this.#folderAt(path, null, null, entries => { this.#listFolders(root, entries) })
     }
@@ -312,7 +336,9 @@ interface Directory {
   /** null: it does not exist. */
   root: Root | null
   readonly check: () => Promise<void>
-  /** The first-level folders, too. */
+  /** The first-level folders too that may have changed. */
+  readonly checkDoubtful: () => Promise<void>
+  /** All first-level folders, too. */
   readonly checkAll: () => Promise<void>
 }
 
@@ -328,6 +354,12 @@ interface Entry extends Candidate {
 
 interface Root {
   readonly path: string
+  /** Its watches tell of every change. */
+  readonly isLocal: boolean
   readonly top: Folder
   readonly folders: Map<string, Folder>
+}
+
+async function isLocal (path: string): Promise<boolean> {
+  return await statfs(path).then(({ type }) => process.platform === 'linux' && localTypes.has(type), () => false)
 }

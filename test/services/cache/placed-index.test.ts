@@ -44,79 +44,85 @@ function hashNumber (i: number): string {
   return i.toString(16).padStart(40, '0')
 }
 
-const ways: Array<[how: string, watch: WatchFolder | null]> = [
-  ['with watching', watchFolder],
-  ['without watching', null],
-  ['where watches are granted, and report nothing', () => ({ close () {} })],
-  ['where watching is refused', () => { throw Object.assign(new Error('no space left for watches'), { code: 'ENOSPC' }) }]
+/** `isPrompt`: what changes in a folder is known at the next request, else after the next look at all folders. */
+const ways: Array<[how: string, watch: WatchFolder | null, isPrompt: boolean]> = [
+  ['with watching', watchFolder, true],
+  ['without watching', null, true],
+  ['where watches are granted, and report nothing', () => ({ close () {} }), false],
+  ['where watching is refused', () => { throw Object.assign(new Error('no space left for watches'), { code: 'ENOSPC' }) }, false]
 ]
 
-for (const [how, watch] of ways) {
+for (const [how, way, isPrompt] of ways) {
+  const watch = { watch: way, rescanIntervalMs: isPrompt ? Infinity : 100 }
+  const found = async (t: Test, cache: CacheIndex, expected: string | null, why = 'where it is now', wanted = infohash): Promise<void> => {
+    if (!isPrompt) await eventually(async () => await pathOf(cache, wanted) === expected)
+    t.equal(await pathOf(cache, wanted), expected, why)
+  }
   t.test(how, async t => {
     t.test('a file that appears is found at the next request, and one that goes is not offered', async t => {
       const directory = t.testdir()
-      const cache = await readyIndex(t, directory, { watch })
+      const cache = await readyIndex(t, directory, watch)
       for (const path of [`${infohash}.mp4`, `movies/${infohash}.mkv`, `A movie [${infohash}]/movie.avi`]) {
-        t.equal(await pathOf(cache), null)
+        await found(t, cache, null)
         const placed = await place(directory, path)
-        t.equal(await pathOf(cache), placed)
+        await found(t, cache, placed)
         await rm(placed)
-        t.equal(await pathOf(cache), null)
+        await found(t, cache, null)
       }
     })
 
     t.test('also in a folder that was there before, and a media path that was not', async t => {
       const directory = join(t.testdir({ cache: { movies: {}, [infohash]: {} } }), 'cache')
       const media = join(t.testdirName, 'media')
-      const cache = await readyIndex(t, directory, { watch, mediaPaths: [media] })
+      const cache = await readyIndex(t, directory, { ...watch, mediaPaths: [media] })
       for (const [root, path] of [[directory, `movies/${infohash}.mp4`], [directory, `${infohash}/movie.mp4`], [media, `more/${infohash}.mp4`]] as const) {
         const placed = await place(root, path)
-        t.equal(await pathOf(cache), placed)
+        await found(t, cache, placed)
         await rm(placed)
-        t.equal(await pathOf(cache), null)
+        await found(t, cache, null)
       }
       await rm(media, { recursive: true })
-      t.equal(await pathOf(cache), null)
+      await found(t, cache, null)
       const placed = await place(media, `more/${infohash}.mp4`)
-      t.equal(await pathOf(cache), placed, 'a directory that was deleted may come back')
+      await found(t, cache, placed, 'a directory that was deleted may come back')
     })
 
     t.test('a file that is renamed is found by its new name only', async t => {
       const directory = t.testdir({ movies: {} })
-      const cache = await readyIndex(t, directory, { watch })
+      const cache = await readyIndex(t, directory, watch)
       let placed = await place(directory, 'movie.mp4')
-      t.equal(await pathOf(cache), null)
+      await found(t, cache, null)
       for (const name of [`${infohash}.mp4`, `movies/${infohash}.mp4`, `movies/renamed-${infohash}.mp4`, `${infohash}-back.mp4`]) {
         const next = join(directory, name)
         await rename(placed, next)
         placed = next
-        t.equal(await pathOf(cache), placed)
+        await found(t, cache, placed)
       }
       await rename(placed, join(directory, `${otherInfohash}.mp4`))
-      t.equal(await pathOf(cache), null)
-      t.equal(await pathOf(cache, otherInfohash), join(directory, `${otherInfohash}.mp4`))
+      await found(t, cache, null)
+      await found(t, cache, join(directory, `${otherInfohash}.mp4`), undefined, otherInfohash)
     })
 
     t.test('a folder is created, filled, renamed, moved out and in again, and removed', async t => {
       const directory = join(t.testdir({ cache: {}, elsewhere: {} }), 'cache')
-      const cache = await readyIndex(t, directory, { watch })
+      const cache = await readyIndex(t, directory, watch)
       await mkdir(join(directory, 'new'))
-      t.equal(await pathOf(cache), null)
+      await found(t, cache, null)
       await place(directory, 'new/movie.mp4')
-      t.equal(await pathOf(cache), null)
+      await found(t, cache, null)
       await rename(join(directory, 'new'), join(directory, infohash))
-      t.equal(await pathOf(cache), join(directory, infohash, 'movie.mp4'), 'a folder that is named so now')
+      await found(t, cache, join(directory, infohash, 'movie.mp4'), 'a folder that is named so now')
       await rename(join(directory, infohash), join(directory, otherInfohash))
-      t.equal(await pathOf(cache), null)
-      t.equal(await pathOf(cache, otherInfohash), join(directory, otherInfohash, 'movie.mp4'))
+      await found(t, cache, null)
+      await found(t, cache, join(directory, otherInfohash, 'movie.mp4'), undefined, otherInfohash)
       await rename(join(directory, otherInfohash), join(t.testdirName, 'elsewhere', 'folder'))
-      t.equal(await pathOf(cache, otherInfohash), null)
+      await found(t, cache, null, undefined, otherInfohash)
       await place(join(t.testdirName, 'elsewhere'), `folder/${infohash}.mp4`)
-      t.equal(await pathOf(cache), null, 'what happens to it out there is nothing to us')
+      await found(t, cache, null, 'what happens to it out there is nothing to us')
       await rename(join(t.testdirName, 'elsewhere', 'folder'), join(directory, 'back'))
-      t.equal(await pathOf(cache), join(directory, 'back', `${infohash}.mp4`))
+      await found(t, cache, join(directory, 'back', `${infohash}.mp4`))
       await rm(join(directory, 'back'), { recursive: true })
-      t.equal(await pathOf(cache), null)
+      await found(t, cache, null)
       t.match(cache.counters, { folders: 1, candidates: 0 })
     })
 
@@ -126,50 +132,51 @@ for (const [how, watch] of ways) {
       await place(other, `${infohash}.mp4`)
       const past = new Date('2020-01-01')
       for (const path of [join(directory, 'movies'), other]) await utimes(path, past, past)
-      const cache = await readyIndex(t, directory, { watch })
+      const cache = await readyIndex(t, directory, watch)
       await rm(join(directory, 'movies'), { recursive: true })
       await rename(other, join(directory, 'movies'))
-      t.equal(await pathOf(cache), join(directory, 'movies', `${infohash}.mp4`))
+      await found(t, cache, join(directory, 'movies', `${infohash}.mp4`))
     })
 
     t.test('a link to a folder inside is followed where it leads now', async t => {
       const directory = t.testdir({ deep: { a: {}, b: {} } })
       await place(directory, `deep/a/${infohash}.mp4`)
       await symlink('deep/a', join(directory, 'link'))
-      const cache = await readyIndex(t, directory, { watch })
-      t.equal(await pathOf(cache), join(directory, 'deep/a', `${infohash}.mp4`))
+      const cache = await readyIndex(t, directory, watch)
+      await found(t, cache, join(directory, 'deep/a', `${infohash}.mp4`))
       await unlink(join(directory, 'link'))
       await symlink('deep/b', join(directory, 'link'))
-      t.equal(await pathOf(cache), null)
+      await found(t, cache, null)
       await place(directory, `deep/b/${infohash}.mp4`)
-      t.equal(await pathOf(cache), join(directory, 'deep/b', `${infohash}.mp4`))
+      await found(t, cache, join(directory, 'deep/b', `${infohash}.mp4`))
     })
 
     t.test('a larger file, and the file of another index, are noticed though a match is known', async t => {
       const directory = t.testdir({ movies: {} })
       const torrent = metadataOf([['one.mkv', 2 * MB], ['two.mkv', 3 * MB]])
-      const cache = await readyIndex(t, directory, { watch })
+      const cache = await readyIndex(t, directory, watch)
       const one = await place(directory, `${infohash}/one.mkv`, 2 * MB)
-      t.equal(await pathOf(cache), one)
+      await found(t, cache, one)
       t.equal(await cache.find(infohash, 1, torrent), null)
       const two = await place(directory, `movies/${infohash}.mkv`, 3 * MB)
+      if (!isPrompt) await eventually(async () => await cache.find(infohash, 1, torrent) !== null)
       t.match(await cache.find(infohash, 1, torrent), { path: two, fileIndex: 1 })
       t.match(await cache.find(infohash, 0, torrent), { path: one, fileIndex: 0 })
       const larger = await place(directory, `${infohash}.mkv`, 4 * MB)
-      t.equal(await pathOf(cache), larger)
+      await found(t, cache, larger)
       const largest = await place(directory, `${infohash}/remux.mkv`, 5 * MB)
-      t.equal(await pathOf(cache), largest)
+      await found(t, cache, largest)
     })
 
     t.test('1,000 changes at once are all noticed', async t => {
       const directory = t.testdir({ movies: {} })
-      const cache = await readyIndex(t, directory, { watch })
+      const cache = await readyIndex(t, directory, watch)
       const paths = Array.from({ length: 1000 }, (_, i) => i % 3 === 0 ? `${hashNumber(i)}.mp4` : i % 3 === 1 ? `movies/${hashNumber(i)}.mp4` : `${i}/${hashNumber(i)}.mp4`)
       await Promise.all(paths.map(async path => await place(directory, path)))
       t.same((await cache.list()).map(({ infohash }) => infohash).sort(), paths.map((_, i) => hashNumber(i)))
       await Promise.all(paths.map(async (path, i) => { if (i % 2 === 0) await rm(join(directory, path)) }))
-      const found = await Promise.all(paths.map(async (_, i) => await pathOf(cache, hashNumber(i))))
-      t.same(found, paths.map((path, i) => i % 2 === 0 ? null : join(directory, path)))
+      const left = await Promise.all(paths.map(async (_, i) => await pathOf(cache, hashNumber(i))))
+      t.same(left, paths.map((path, i) => i % 2 === 0 ? null : join(directory, path)))
       await Promise.all(paths.map(async path => { await rm(join(directory, path), { force: true }) }))
       t.same(await cache.list(), [])
       t.equal(cache.counters.candidates, 0)
@@ -177,11 +184,11 @@ for (const [how, watch] of ways) {
 
     t.test('requests at the same time are each answered by what was there before them', async t => {
       const directory = t.testdir({ movies: {} })
-      const cache = await readyIndex(t, directory, { watch })
+      const cache = await readyIndex(t, directory, watch)
       const answers = []
       for (let i = 0; i < 50; i++) {
         const path = await place(directory, `movies/${hashNumber(i)}.mp4`)
-        answers.push(pathOf(cache, hashNumber(i)).then(found => { if (found !== path) t.fail(`${i}`) }))
+        answers.push(found(t, cache, path, undefined, hashNumber(i)))
       }
       await Promise.all(answers)
     })
@@ -227,7 +234,7 @@ t.test('a watch that breaks is begun anew at the next look, and nothing is misse
   for (const breakOne of breaking.splice(0)) breakOne()
   t.equal(cache.counters.watches, 0)
   const placed = await place(directory, `movies/${infohash}.mp4`)
-  t.equal(await pathOf(cache), placed)
+  await eventually(async () => await pathOf(cache) === placed)
   await eventually(async () => cache.counters.watches === 2)
   await place(directory, `movies/${otherInfohash}.mp4`)
   await eventually(async () => cache.counters.candidates === 2)
@@ -272,16 +279,46 @@ t.test('what is closed watches nothing, waits for nothing, and still answers', a
   t.equal(open, 0)
 })
 
-t.test('no more than 1,000 folders are watched, and the others are looked at', async t => {
+t.test('no more than 4,000 folders are watched, and the others are looked at once a second', async t => {
   const directory = t.testdir()
-  for (let i = 0; i < 1100; i++) await mkdir(join(directory, String(i)))
+  for (let i = 0; i < 4100; i++) await mkdir(join(directory, String(i)))
   const cache = await readyIndex(t, directory)
-  t.same(cache.counters, { folders: 1101, candidates: 0, watches: 1000 })
-  for (const folder of ['0', '999', '1099']) {
+  t.same(cache.counters, { folders: 4101, candidates: 0, watches: 4000 })
+  for (let folder = 0; folder < 4100; folder += 410) {
     const placed = await place(directory, `${folder}/${infohash}.mp4`)
-    t.equal(await pathOf(cache), placed)
+    await eventually(async () => await pathOf(cache) === placed)
     await rm(placed)
+    t.equal(await pathOf(cache), null)
   }
+})
+
+t.test('a lookup that finds nothing reads no folder that is watched', async t => {
+  const directory = t.testdir()
+  for (let i = 0; i < 500; i++) await mkdir(join(directory, String(i)))
+  const looked = new Set<string>()
+  const { CacheIndex } = await t.mockImport<typeof import('../../../services/cache/cache-index.ts')>('../../../services/cache/cache-index.ts', {
+    'node:fs/promises': {
+      ...fs,
+      stat: async (path: string, options: { bigint: true }) => {
+        looked.add(path)
+        return await fs.stat(path, options)
+      }
+    }
+  })
+  const stored = await StoredFiles.open({ directory, log: silent })
+  const cache = new CacheIndex({ directory, mediaPaths: [], stored, isCacheOnly: false, log: silent, rescanIntervalMs: Infinity })
+  t.teardown(() => { cache.close() })
+  cache.start()
+  t.equal(await cache.find(infohash, null, null), null)
+  t.equal(looked.size, 501)
+  // Resolves when what was begun at the start is over, too.
+  await cache.list()
+  looked.clear()
+  for (let i = 0; i < 20; i++) t.equal(await cache.find(hashNumber(i), null, null), null)
+  t.same([...looked], [directory])
+  const placed = await place(directory, `77/${infohash}.mp4`)
+  t.match(await cache.find(infohash, null, null), { path: placed })
+  t.same([...looked].sort(), [directory, join(directory, '77')])
 })
 
 t.test('a start with 10,000 placed files does not delay the first lookup of a stored one', async t => {
