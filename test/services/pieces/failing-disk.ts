@@ -19,7 +19,7 @@ type Effect =
   | { readonly kind: 'sync', readonly inode: number }
   | { readonly kind: 'create', readonly inode: number, readonly path: string, readonly isDirectory: boolean }
   | { readonly kind: 'rename', readonly inode: number, readonly from: string, readonly path: string }
-  | { readonly kind: 'unlink', readonly inode: number, readonly path: string }
+  | { readonly kind: 'unlink', readonly path: string }
   | { readonly kind: 'syncDirectory', readonly path: string }
 
 /** What was done, and when: from `begin` on it may have happened, from `end` on it has. */
@@ -27,6 +27,8 @@ interface Operation {
   readonly effect: Effect
   readonly begin: number
   end: number
+  /** Which change of names came before which, whenever they began and ended. */
+  order: number
 }
 
 interface Inode {
@@ -49,6 +51,7 @@ export type Failure = 'killed' | 'powerless'
 const recorded = new Set<FailingDisk>()
 const handles = new WeakMap<FileHandle, { disk: FailingDisk, inode: number, directory: string | null }>()
 const real = { ...fs }
+const { prototype: handlePrototype, methods: realHandle } = await realHandleMethods()
 let lastInode = 0
 
 export class FailingDisk {
@@ -60,10 +63,14 @@ export class FailingDisk {
   readonly #initialDirectories: readonly string[]
   /** When each operation was on the disk for sure. Known once the recording has ended. */
   readonly #safeAt = new Map<Operation, number>()
+  readonly #pause: () => Promise<void>
   #now = 0
+  #changing: Promise<void> = Promise.resolve()
+  #changeCount = 0
 
-  private constructor (root: string, state: DiskState) {
+  private constructor (root: string, state: DiskState, pause: () => Promise<void>) {
     this.root = resolve(root)
+    this.#pause = pause
     for (const [path, { inode, changes, content }] of state.files) {
       this.#inodes.set(inode, { number: inode, content, changes })
       this.#names.set(path, inode)
@@ -72,20 +79,28 @@ export class FailingDisk {
     this.#initialDirectories = state.directories
   }
 
-  /** Makes the directory hold this (by default nothing), and writes down all that is done in it from now on. */
-  static async begin (root: string, state: DiskState = { directories: [], files: new Map() }): Promise<FailingDisk> {
-    await install()
-    const disk = new FailingDisk(root, state)
+  /**
+   * Makes the directory hold this (by default nothing), and writes down all that is done in it until stop(). `pause`: what
+   * each operation waits for before and after it is done, so that many are under way at the same time.
+   */
+  static async begin (root: string, state: DiskState = { directories: [], files: new Map() }, pause = async (): Promise<void> => {}): Promise<FailingDisk> {
+    const disk = new FailingDisk(root, state, pause)
     await real.mkdir(disk.root, { recursive: true })
     for (const directory of state.directories) await real.mkdir(join(disk.root, directory), { recursive: true })
     for (const [path, { content }] of state.files) await real.writeFile(join(disk.root, path), content)
     recorded.add(disk)
+    install()
     return disk
+  }
+
+  /** Ends the recording; the functions are the real ones again after the last one that ends. */
+  stop (): void {
+    if (recorded.delete(this) && recorded.size === 0) restore()
   }
 
   /** Ends the recording. Throws when the disk holds something that was not recorded. */
   async end (): Promise<void> {
-    recorded.delete(this)
+    this.stop()
     const state = this.stateAt(this.#now, 'killed', () => 0)
     for (const [path, { content }] of state.files) {
       if (!(await real.readFile(join(this.root, path))).equals(content)) throw new Error(`${path} was changed behind the recording`)
@@ -120,13 +135,14 @@ export class FailingDisk {
     }
     const directories = new Set(this.#initialDirectories)
     const names = new Map(this.#initialNames)
-    const changes = this.#operations.filter(({ effect: { kind } }) => kind === 'create' || kind === 'rename' || kind === 'unlink')
+    const changes = this.#operations.filter(({ effect }) => changesNames(effect)).sort((a, b) => a.order - b.order)
     // A journal loses the last changes of names only; without one, any may be lost.
     const lastSafe = isOrdered ? changes.findLastIndex(operation => operation.end <= moment && this.#isSafe(operation, moment)) : -1
     let isLost = false
     for (const [index, operation] of changes.entries()) {
       if (index > lastSafe && (isLost || !hasHappened(operation))) {
-        isLost = isOrdered
+        // Only a loss of power loses the end of a journal: after a kill, what had ended is there, whatever was under way.
+        isLost = isOrdered && failure === 'powerless'
         continue
       }
       const { effect } = operation
@@ -135,7 +151,7 @@ export class FailingDisk {
       else if (effect.kind === 'rename') {
         if (names.get(effect.from) === effect.inode) names.delete(effect.from)
         names.set(effect.path, effect.inode)
-      } else if (effect.kind === 'unlink' && names.get(effect.path) === effect.inode) names.delete(effect.path)
+      } else if (effect.kind === 'unlink') names.delete(effect.path)
     }
     const isReachable = (path: string): boolean => dirname(path) === '.' || (directories.has(dirname(path)) && isReachable(dirname(path)))
     const files = new Map<string, { inode: number, changes: number, content: Buffer }>()
@@ -193,12 +209,27 @@ export class FailingDisk {
 
   /** For the replaced functions: does something, and writes down from when to when. */
   async record<T> (effect: Effect, work: () => Promise<T>): Promise<T> {
-    const operation = { effect, begin: ++this.#now, end: Infinity }
+    const operation = { effect, begin: ++this.#now, end: Infinity, order: Infinity }
     this.#operations.push(operation)
     if (effect.kind === 'write' || effect.kind === 'truncate') this.#inode(effect.inode).changes++
-    const result = await work()
+    await this.#pause()
+    const result = await (changesNames(effect) ? this.#inOrder(operation, work) : work())
+    await this.#pause()
     operation.end = ++this.#now
     return result
+  }
+
+  async #inOrder<T> (operation: Operation, work: () => Promise<T>): Promise<T> {
+    const before = this.#changing
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#changing = promise
+    try {
+      await before
+      operation.order = ++this.#changeCount
+      return await work()
+    } finally {
+      resolve()
+    }
   }
 
   /** For the replaced functions: the path below the root; null for one that is not. */
@@ -238,13 +269,15 @@ export class FailingDisk {
   }
 
   async unlink (path: string, work: () => Promise<void>): Promise<void> {
-    const inode = this.#names.get(path)
-    if (inode === undefined) return await work()
-    await this.record({ kind: 'unlink', inode, path }, async () => {
+    await this.record({ kind: 'unlink', path }, async () => {
       await work()
       this.#names.delete(path)
     })
   }
+}
+
+function changesNames ({ kind }: Effect): boolean {
+  return kind === 'create' || kind === 'rename' || kind === 'unlink'
 }
 
 function isChange (effect: Effect, inode: number): effect is Extract<Effect, { kind: 'write' | 'truncate' }> {
@@ -272,12 +305,22 @@ function diskOf (path: unknown): { disk: FailingDisk, path: string } | null {
   return null
 }
 
-let isInstalled = false
+/** What to put back where. */
+const originals: Array<{ readonly of: object, readonly name: string, readonly value: unknown }> = []
 
-async function install (): Promise<void> {
-  if (isInstalled) return
-  isInstalled = true
-  const replace = (name: string, value: unknown) => { Reflect.set(fs, name, value) }
+function replaceIn (of: object, name: string, value: unknown): void {
+  originals.push({ of, name, value: Reflect.get(of, name) })
+  Reflect.set(of, name, value)
+}
+
+function restore (): void {
+  for (const { of, name, value } of originals.splice(0)) Reflect.set(of, name, value)
+  syncBuiltinESMExports()
+}
+
+function install (): void {
+  if (originals.length > 0) return
+  const replace = (name: string, value: unknown) => replaceIn(fs, name, value)
   replace('open', openRecorded)
   replace('writeFile', async (path: string, data: string | Uint8Array, options?: object) => {
     if (diskOf(path) === null) return await real.writeFile(path, data, options)
@@ -325,7 +368,7 @@ async function install (): Promise<void> {
       if (typeof original === 'function') return await Reflect.apply(original, fs, args)
     })
   }
-  await installHandle()
+  installHandle()
   syncBuiltinESMExports()
 }
 
@@ -345,15 +388,16 @@ async function openRecorded (path: string, flags?: string | number, mode?: numbe
   return handle
 }
 
-let realHandle: Pick<FileHandle, 'write' | 'writeFile' | 'truncate' | 'sync' | 'datasync' | 'appendFile' | 'writev'>
-
-async function installHandle (): Promise<void> {
-  const handle = await real.open('.', 'r')
+async function realHandleMethods (): Promise<{ prototype: object, methods: Pick<FileHandle, 'write' | 'writeFile' | 'truncate' | 'sync' | 'datasync' | 'appendFile' | 'writev'> }> {
+  const handle = await fs.open('.', 'r')
   const prototype: FileHandle = Object.getPrototypeOf(handle)
   await handle.close()
   const own = Object.fromEntries(['write', 'writeFile', 'truncate', 'sync', 'datasync', 'appendFile', 'writev'].map(name => [name, Reflect.get(prototype, name)]))
-  realHandle = Object.assign(Object.create(prototype), own)
-  const replace = (name: string, value: unknown) => { Reflect.set(prototype, name, value) }
+  return { prototype, methods: Object.assign(Object.create(prototype), own) }
+}
+
+function installHandle (): void {
+  const replace = (name: string, value: unknown) => replaceIn(handlePrototype, name, value)
   const known = (handle: FileHandle) => {
     const found = handles.get(handle)
     return found !== undefined && recorded.has(found.disk) ? found : undefined

@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { StoredFiles } from '../../../services/cache/stored-files.ts'
 import { silent } from '../../../services/log.ts'
 import type { PieceIndex } from '../../../services/pieces/geometry.ts'
@@ -42,8 +43,6 @@ export interface PowerLossCounts {
   believed: number
   /** Pieces that were on the disk by the store's own word, and were there. */
   promised: number
-  /** Of those, the ones that were not there: they would be fetched again. */
-  again: number
 }
 
 export interface PowerLossOptions {
@@ -62,7 +61,7 @@ export interface PowerLossOptions {
  * promised must be there. Rejects with what went wrong, and the seed in it.
  */
 export async function losePower ({ directory, seed, lives, failures }: PowerLossOptions): Promise<PowerLossCounts> {
-  const counts: PowerLossCounts = { lives: 0, operations: 0, failures: 0, pieces: 0, believed: 0, promised: 0, again: 0 }
+  const counts: PowerLossCounts = { lives: 0, operations: 0, failures: 0, pieces: 0, believed: 0, promised: 0 }
   let before: Past | null = null
   for (let number = 0; number < lives; number++) {
     const random = seededRandom(seed * 1000 + number)
@@ -79,7 +78,8 @@ export async function losePower ({ directory, seed, lives, failures }: PowerLoss
       const at = join(directory, `${number}-${moment}`)
       let pieces: readonly number[]
       try {
-        pieces = await lookAtWhatIsLeft(at, torrent, state, failure === 'lying' ? [] : wordsAt(life, moment), failure, random, counts)
+        pieces = await onDisk(at, state, undefined, machine =>
+          lookAtWhatIsLeft(machine, torrent, failure === 'lying' ? [] : wordsAt(life, moment), failure, random, counts))
       } catch (error) {
         throw new Error(`seed ${seed}, life ${number}, ${failure} at moment ${moment}: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
       }
@@ -113,34 +113,74 @@ function wordsAt ({ words }: Life, moment: number): readonly Word[] {
   return said.filter(({ kind }, index) => kind !== 'written' || index > lastLeft)
 }
 
+/** A machine with a disk that is recorded. */
+interface Machine {
+  readonly disk: FailingDisk
+  /** All that was opened on it. */
+  readonly opened: Array<{ close (): Promise<void> }>
+}
+
+/** Records what `work` does in a directory that holds `state`. If it fails, what it opened is closed, so that the process can end. */
+async function onDisk<T> (root: string, state: DiskState | undefined, pause: (() => Promise<void>) | undefined, work: (machine: Machine) => Promise<T>): Promise<T> {
+  const disk = await FailingDisk.begin(root, state, pause)
+  const opened: Machine['opened'] = []
+  try {
+    const result = await work({ disk, opened })
+    await disk.end()
+    return result
+  } finally {
+    // Most of it is closed already, which closes nothing twice.
+    await Promise.allSettled(opened.map(each => each.close()))
+    disk.stop()
+  }
+}
+
 /** Opens what a server opens for a torrent. */
-async function openOn (root: string, torrent: MadeTorrent, options: { readonly checkDelayMs: number }): Promise<{ store: PieceStore, stored: StoredFiles }> {
+async function openOn ({ disk: { root }, opened }: Machine, torrent: MadeTorrent, options: { readonly checkDelayMs: number }): Promise<{ store: PieceStore, stored: StoredFiles }> {
   const stored = await StoredFiles.open({ directory: root, log: silent })
+  opened.push(stored)
   const promoted = new Map<number, string>()
   for (const entry of stored.list()) {
     if (await stored.check(entry) !== null) promoted.set(entry.fileIndex, join(root, entry.path))
   }
   const store = await PieceStore.open({ metadata: torrent.metadata, directory: join(root, '.self-streme', 'partial', torrent.metadata.infohash), promoted, ...options })
+  opened.push(store)
   return { store, stored }
 }
 
 /** A random life of a store: filled by both ways, wanted, flushed, promoted, closed and opened again. */
 async function live (root: string, torrent: MadeTorrent, past: Past | null, random: Random): Promise<Life> {
-  const disk = await FailingDisk.begin(root, past?.state)
+  return await onDisk(root, past?.state, pauses(seededRandom(random(2 ** 31))), machine => liveOn(machine, torrent, past, random))
+}
+
+/** A disk that takes now longer, now shorter: what else is under way comes before or after. */
+function pauses (random: Random): () => Promise<void> {
+  return async () => {
+    for (let turns = random(2) === 0 ? 0 : random(60); turns > 0; turns--) await nextTurn()
+  }
+}
+
+async function liveOn (machine: Machine, torrent: MadeTorrent, past: Past | null, random: Random): Promise<Life> {
+  const { disk } = machine
   const words: Word[] = [{ kind: 'saved', pieces: past?.pieces ?? [], moment: 0 }]
   const { metadata } = torrent
   const real = metadata.files.filter(({ isPadding }) => !isPadding)
-  let { store, stored } = await openOn(root, torrent, { checkDelayMs: random(2) === 0 ? 0 : 3_600_000 })
-  let moving: Array<Promise<unknown>> = []
+  let { store, stored } = await openOn(machine, torrent, { checkDelayMs: random(2) === 0 ? 0 : 3_600_000 })
+  const underWay: Array<Promise<unknown>> = []
+  const moving: Array<Promise<unknown>> = []
+  /** Whoever waits for them later hears of it when one fails. */
+  const later = (list: Array<Promise<unknown>>, work: Promise<unknown>) => {
+    work.catch(() => {})
+    list.push(work)
+  }
   const listen = () => {
     store.on('finished', fileIndex => {
       words.push({ kind: 'finished', fileIndex, moment: disk.now })
-      moving.push(promote(root, store, stored, fileIndex).then(() => { words.push({ kind: 'stored', fileIndex, moment: disk.now }) }))
+      later(moving, promote(disk.root, store, stored, fileIndex).then(() => { words.push({ kind: 'stored', fileIndex, moment: disk.now }) }))
     })
   }
   listen()
-  let swarm = swarmOf(store)
-  const underWay: Array<Promise<unknown>> = []
+  let swarm = swarmOn(machine, store)
   const flush = async () => {
     const pieces = kept(store)
     await store.flush()
@@ -154,21 +194,20 @@ async function live (root: string, torrent: MadeTorrent, past: Past | null, rand
     const writing = (random(2) === 0 ? store.write(piece, torrent.pieceBytes(index)) : writeAsSwarm(store, swarm, piece, torrent.pieceBytes(index)))
       .then(isWritten => { if (isWritten) words.push({ kind: 'written', pieces: [index], moment: disk.now }) })
     if (random(2) === 0) await writing
-    else underWay.push(writing)
-    if (random(6) === 0) underWay.push(flush())
+    else later(underWay, writing)
+    if (random(6) === 0) later(underWay, flush())
     if (random(12) === 0) await allChecked(store)
     if (random(20) === 0) {
       await Promise.all(underWay.splice(0))
       await flush()
-      await Promise.all(moving)
-      moving = []
+      await Promise.all(moving.splice(0))
       words.push({ kind: 'left', pieces: kept(store), moment: disk.now })
       await swarm.close()
       await store.close()
       await stored.close()
-      ;({ store, stored } = await openOn(root, torrent, { checkDelayMs: 0 }))
+      ;({ store, stored } = await openOn(machine, torrent, { checkDelayMs: 0 }))
       listen()
-      swarm = swarmOf(store)
+      swarm = swarmOn(machine, store)
     }
   }
   for (const { index } of wanted) await store.want(index)
@@ -178,12 +217,13 @@ async function live (root: string, torrent: MadeTorrent, past: Past | null, rand
   await swarm.close()
   await store.close()
   await stored.close()
-  await disk.end()
   return { disk, words }
 }
 
-function swarmOf (store: PieceStore): PieceFiles {
-  return new PieceFiles(store.geometry, store.layout, index => store.metadata.files[index]?.isPadding === true)
+function swarmOn ({ opened }: Machine, store: PieceStore): PieceFiles {
+  const swarm = new PieceFiles(store.geometry, store.layout, index => store.metadata.files[index]?.isPadding === true)
+  opened.push(swarm)
+  return swarm
 }
 
 async function writeAsSwarm (store: PieceStore, swarm: PieceFiles, piece: PieceIndex, bytes: Buffer): Promise<boolean> {
@@ -205,9 +245,8 @@ async function promote (root: string, store: PieceStore, stored: StoredFiles, fi
 }
 
 /** Opens it, holds it to all that was promised, and says which pieces are there. */
-async function lookAtWhatIsLeft (root: string, torrent: MadeTorrent, state: DiskState, words: readonly Word[], failure: Failure | 'lying', random: Random, counts: PowerLossCounts): Promise<readonly number[]> {
-  const disk = await FailingDisk.begin(root, state)
-  const { store, stored } = await openOn(root, torrent, { checkDelayMs: 3_600_000 })
+async function lookAtWhatIsLeft (machine: Machine, torrent: MadeTorrent, words: readonly Word[], failure: Failure | 'lying', random: Random, counts: PowerLossCounts): Promise<readonly number[]> {
+  const { store, stored } = await openOn(machine, torrent, { checkDelayMs: 3_600_000 })
   const wrong = async (what: string) => {
     const found = await findWrong(store, torrent)
     if (found !== null) throw new Error(`${what}: ${found}`)
@@ -221,8 +260,8 @@ async function lookAtWhatIsLeft (root: string, torrent: MadeTorrent, state: Disk
   const mustHave = new Set(words.flatMap(word => word.kind === 'saved' || ((word.kind === 'written' || word.kind === 'left') && failure === 'killed') ? word.pieces : []))
   const promised = kept(store, [...mustHave])
   // What was saved was no loose piece, so it is none now.
-  const expected = new Set([...promised, ...words.flatMap(word => word.kind === 'saved' ? word.pieces : [])])
-  counts.again += [...expected].filter(index => !store.has(store.geometry.piece(index))).length
+  const lost = [...new Set([...promised, ...words.flatMap(word => word.kind === 'saved' ? word.pieces : [])])].filter(index => !store.has(store.geometry.piece(index)))
+  if (lost.length > 0) throw new Error(`pieces ${lost} would be fetched again`)
   counts.promised += promised.length
   for (const word of words) {
     if (word.kind === 'stored' && await stored.find(torrent.metadata.infohash, word.fileIndex) === null) throw new Error(`stored file ${word.fileIndex} is not there`)
@@ -237,7 +276,7 @@ async function lookAtWhatIsLeft (root: string, torrent: MadeTorrent, state: Disk
     for (let index = 0; index < torrent.metadata.pieceCount; index++) await store.write(store.geometry.piece(index), torrent.pieceBytes(index))
     await wrong('filled')
     await store.close()
-    const again = await openOn(root, torrent, { checkDelayMs: 3_600_000 })
+    const again = await openOn(machine, torrent, { checkDelayMs: 3_600_000 })
     const found = await findWrong(again.store, torrent)
     if (found !== null || again.store.verifiedCount !== torrent.metadata.pieceCount) throw new Error(`filled and closed: ${found ?? 'not all is believed'}`)
     await again.store.close()
@@ -246,6 +285,5 @@ async function lookAtWhatIsLeft (root: string, torrent: MadeTorrent, state: Disk
     await store.close()
   }
   await stored.close()
-  await disk.end()
   return pieces
 }
