@@ -64,9 +64,12 @@ export class PieceFiles {
     for (const path of this.#pool.paths()) if (!alive.has(path)) this.#pool.retire(path)
   }
 
-  /** Does the piece touch a file that is neither wanted nor padding, so that it lives in an edge file too? */
-  isEdge (piece: PieceIndex): boolean {
-    return this.#touchesUnwanted(this.#geometry.spansOf(piece), this.#paths)
+  /**
+   * Does the piece touch a file that is neither wanted nor padding, so that it lives in an edge file too? `besides`: a
+   * file that counts as wanted already.
+   */
+  isEdge (piece: PieceIndex, besides?: number): boolean {
+    return this.#touchesUnwanted(this.#geometry.spansOf(piece).filter(({ fileIndex }) => fileIndex !== besides), this.#paths)
   }
 
   /** Does the piece touch no wanted file, so that it lives in an edge file only? Such pieces are kept for a while, not for good. */

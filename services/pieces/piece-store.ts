@@ -321,10 +321,10 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
    */
   async write (piece: PieceIndex, bytes: Uint8Array): Promise<boolean> {
     this.#checkOpen()
-    if (this.has(piece)) return true
+    if (this.has(piece)) return await this.#claimed()
     if (!await this.#isRight(piece, bytes)) return false
     this.#checkOpen()
-    if (this.has(piece)) return true
+    if (this.has(piece)) return await this.#claimed()
     if (this.#isFleeting(piece) && !this.#windows.keeps(piece)) return false
     if (this.#isDiskFull && performance.now() < this.#diskRetryAt && this.#keepInMemory(piece, bytes)) return true
     const since = performance.now()
@@ -347,7 +347,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
         if (tries < mostTries && await this.#room.makeRoom(bytes.length)) continue
         this.#checkOpen()
         this.#diskIsFull(error)
-        return this.has(piece) || this.#keepInMemory(piece, bytes)
+        return this.has(piece) ? await this.#claimed() : this.#keepInMemory(piece, bytes)
       }
     }
   }
@@ -366,8 +366,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     this.#checkOpen()
     if (layoutVersion === this.layout.version && (this.has(piece) || !this.#files.isEdge(piece))) {
       this.#mark(piece)
-      await this.#claims.settled()
-      return true
+      return await this.#claimed()
     }
     return await this.#inTurn(async () => {
       if (!this.has(piece) && layoutVersion < this.layout.version && !await this.#fold(piece, layoutVersion)) {
@@ -376,9 +375,9 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
         return false
       }
       if (this.#isFleeting(piece) && !await this.#isKept(piece)) return false
-      if (layoutVersion < this.layout.version) await this.#syncEdge(piece)
+      if (layoutVersion < this.layout.version && this.#files.isEdge(piece) && !this.#files.isLoose(piece)) await this.#syncEdge(piece)
       this.#mark(piece)
-      await this.#claims.settled()
+      await this.#claimed()
       if (layoutVersion < this.layout.version) await this.#removeNeedlessEdge(piece)
       return true
     })
@@ -607,22 +606,15 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     await this.#claims.ensure()
     try {
       await this.#ensureFolder()
+      // Passing pieces come to stay, and the next save takes them along: so all of them is on the disk before the layout.
+      for (const piece of pieces) if (this.#passing.has(piece) && this.#files.isEdge(piece, file.index)) await this.#syncEdge(piece)
       await this.#createPart(path, file, pieces)
     } catch (error) {
       throw asCoded(error, 'STORE_FAILED')
     }
     this.#setLayout([...this.layout.files, [file.index, path] as const].sort(([a], [b]) => a - b))
-    for (const piece of pieces) {
-      if (!this.has(piece)) continue
-      await this.#removeNeedlessEdge(piece)
-      if (!this.#passing.has(piece) || this.#memory.has(piece)) continue
-      // It has come to stay.
-      await this.#syncEdge(piece)
-      this.#files.noteWritten(piece)
-      this.#passing.delete(piece)
-      this.#dirty.add(piece)
-      this.#saveLater(saveIntervalMs)
-    }
+    for (const piece of pieces) if (!this.#memory.has(piece) && this.#passing.delete(piece)) this.#noteDirty(piece)
+    for (const piece of pieces) if (this.has(piece)) await this.#removeNeedlessEdge(piece)
   }
 
   async #ensureFolder (): Promise<void> {
@@ -686,7 +678,6 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   /** Whoever wrote it may have taken the piece for a loose one, and not brought it to the disk. */
   async #syncEdge (piece: PieceIndex): Promise<void> {
-    if (!this.#files.isEdge(piece) || this.#files.isLoose(piece)) return
     try {
       const handle = await open(edgePath(this.layout, piece), 'r+')
       try {
@@ -695,6 +686,8 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
         await handle.close()
       }
     } catch (error) {
+      // A window has left it behind meanwhile.
+      if (isMissing(error) && !this.has(piece)) return
       throw asCoded(error, 'STORE_FAILED')
     }
   }
@@ -717,13 +710,23 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     if (this.#files.isLoose(piece)) {
       this.#passing.add(piece)
     } else {
-      this.#files.noteWritten(piece)
       this.#claims.set(piece, true)
-      this.#dirty.add(piece)
-      this.#saveLater(saveIntervalMs)
+      this.#noteDirty(piece)
     }
     this.#arrive(piece)
     for (const { fileIndex } of this.geometry.spansOf(piece)) this.#lookIfFinished(fileIndex)
+  }
+
+  #noteDirty (piece: PieceIndex): void {
+    this.#files.noteWritten(piece)
+    this.#dirty.add(piece)
+    this.#saveLater(saveIntervalMs)
+  }
+
+  /** Before a piece is promised to anybody: from now on a kill leaves it. */
+  async #claimed (): Promise<true> {
+    await this.#claims.settled()
+    return true
   }
 
   #arrive (piece: PieceIndex): void {

@@ -1,10 +1,12 @@
 import { once } from 'node:events'
 import { cp, open, readFile, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
 import { PieceStore } from '../../../services/pieces/piece-store.ts'
 import type { PieceStoreOptions } from '../../../services/pieces/piece-store.ts'
+import { FailingDisk } from './failing-disk.ts'
 import type { MadeTorrent } from './torrent.ts'
 import { allChecked, checkClaims, claimed, kept, makeTorrent, ownDirectory } from './torrent.ts'
 
@@ -242,6 +244,58 @@ t.test('what was written and never saved is there after a kill', async t => {
   await allChecked(again)
   t.same(claimed(again), [1, 5, 9])
   await checkClaims(t, again, torrent, 'killed')
+})
+
+t.test('a piece that two bring at a time is promised to neither before a kill leaves it', async t => {
+  const torrent = makeTorrent(100, [1000])
+  const directory = ownDirectory(t)
+  let held = Promise.resolve()
+  const disk = await FailingDisk.begin(directory, undefined, () => held)
+  t.teardown(() => disk.stop())
+  const store = await openStore(t, torrent, join(directory, 'store'))
+  await store.want(0)
+  const piece = store.geometry.piece(5)
+  const bytes = torrent.pieceBytes(5)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const promised: string[] = []
+  const both = Promise.withResolvers<void>()
+  store.once('verified', () => {
+    held = promise
+    both.resolve(store.write(piece, bytes).then(() => { promised.push('second') }))
+  })
+  const first = store.write(piece, bytes).then(() => { promised.push('first') })
+  await once(store, 'verified')
+  for (let turn = 0; turn < 20; turn++) await nextTurn()
+  t.same(promised, [])
+  resolve()
+  await Promise.all([first, both.promise])
+  t.equal(promised.length, 2)
+  await store.close()
+  await disk.end()
+})
+
+t.test('what is flushed as soon as its file is wanted is there after a loss of power', async t => {
+  const torrent = makeTorrent(100, [100, 900, 200, 100])
+  const directory = ownDirectory(t)
+  const disk = await FailingDisk.begin(join(directory, 'before'))
+  t.teardown(() => disk.stop())
+  const store = await openStore(t, torrent, join(disk.root, 'store'))
+  await store.want(0)
+  for (let index = 0; index < store.geometry.pieceCount; index++) await store.write(store.geometry.piece(index), torrent.pieceBytes(index))
+  await store.flush()
+  // Up to now the others are of no wanted file, so nobody cares whether they reach the disk.
+  const flushed = Promise.withResolvers<number>()
+  store.once('layout', () => flushed.resolve(store.flush().then(() => disk.now)))
+  await store.want(2)
+  const moment = await flushed.promise
+  await store.close()
+  await disk.end()
+  const nothingUnsynced = () => 0
+  const after = await FailingDisk.begin(join(directory, 'after'), disk.stateAt(moment, 'powerless', nothingUnsynced))
+  t.teardown(() => after.stop())
+  const again = await openStore(t, torrent, join(after.root, 'store'))
+  await allChecked(again)
+  t.same(claimed(again), [0, 10, 11])
 })
 
 t.test('a file that was made and never filled needs no check', async t => {
