@@ -145,5 +145,8 @@ export function randomTorrent (random: Random): MadeTorrent {
     const kind = random(6)
     return kind === 0 ? 0 : kind === 1 ? { padding: 1 + random(200) } : 1 + random([50, 500, 5000][random(3)] ?? 1)
   })
-  return makeTorrent(1 + random(700), [...files, 1 + random(1000)], random)
+  const all = [...files, 1 + random(1000)]
+  const lengthBytes = all.reduce<number>((sum, file) => sum + (typeof file === 'number' ? file : file.padding), 0)
+  // Not tens of thousands of pieces, each with files of its own that are synced.
+  return makeTorrent(Math.max(1 + random(700), Math.ceil(lengthBytes / 400)), all, random)
 }
