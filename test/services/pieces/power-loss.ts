@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { StoredFiles } from '../../../services/cache/stored-files.ts'
 import { silent } from '../../../services/log.ts'
 import type { PieceIndex } from '../../../services/pieces/geometry.ts'
-import { PieceFiles } from '../../../services/pieces/piece-files.ts'
+import { PieceFiles, isMissing } from '../../../services/pieces/piece-files.ts'
 import { PieceStore } from '../../../services/pieces/piece-store.ts'
 import { FailingDisk } from './failing-disk.ts'
 import type { DiskState, Failure } from './failing-disk.ts'
@@ -227,11 +227,15 @@ function swarmOn ({ opened }: Machine, store: PieceStore): PieceFiles {
 }
 
 async function writeAsSwarm (store: PieceStore, swarm: PieceFiles, piece: PieceIndex, bytes: Buffer): Promise<boolean> {
-  const version = await swarm.writePiece(piece, bytes).catch(async () => {
-    // A file was promoted meanwhile.
-    swarm.setLayout(store.layout)
-    return await swarm.writePiece(piece, bytes)
-  })
+  let version: number | null = null
+  while (version === null) {
+    version = await swarm.writePiece(piece, bytes).catch(async (error: unknown) => {
+      if (!(error instanceof Error) || !isMissing(error.cause)) throw error
+      // A file has been promoted, or is just now: then the layout follows.
+      swarm.setLayout(store.layout)
+      return await nextTurn(null)
+    })
+  }
   return await store.markVerified(piece, version)
 }
 
