@@ -2,20 +2,8 @@ import { formatBytes, withoutSecrets } from '../format.ts'
 import { Speed } from './speed.ts'
 import type { Log } from '../log.ts'
 import type { Metadata } from '../torrent/metadata.ts'
+import type { DownloadProgress } from '../pieces/filler.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
-
-/** How far a download has come. Bytes, seconds. */
-export interface DownloadProgress {
-  /** Of the files that the store keeps: how many of their bytes are verified, whoever brought them. */
-  readonly verifiedBytes: number
-  readonly totalBytes: number
-  /** Of this download, over the last seconds. */
-  readonly bytesPerSecond: number
-  /** null: nothing comes. */
-  readonly secondsLeft: number | null
-  /** The mirrors that it is being fetched from, by name. */
-  readonly mirrors: readonly string[]
-}
 
 export interface DownloadJournalOptions {
   readonly metadata: Metadata

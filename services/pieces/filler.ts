@@ -1,6 +1,19 @@
 import type { CodedError } from '../errors.ts'
 import type { Demand } from './demand.ts'
 
+/** How far a download has come. Bytes, seconds. */
+export interface DownloadProgress {
+  /** Of the files that the store keeps: how many of their bytes are verified, whoever brought them. */
+  readonly verifiedBytes: number
+  readonly totalBytes: number
+  /** Of this download, over the last seconds. */
+  readonly bytesPerSecond: number
+  /** null: nothing comes. */
+  readonly secondsLeft: number | null
+  /** The mirrors that it is being fetched from, by name. */
+  readonly mirrors: readonly string[]
+}
+
 /**
  * What fills a torrent's piece store: the swarm, or an HTTP download. A filler looks at its demand and brings verified
  * pieces into the store; nothing is ever read from a filler.
@@ -18,4 +31,6 @@ export interface Filler {
   readonly failure: CodedError | null
   /** One line for people: `12 peers known, 3 connected`, `mirror example.org at 2.5 MB/s`. */
   readonly state: string
+  /** The numbers behind that, of a filler that fetches from mirrors. */
+  readonly progress?: DownloadProgress
 }

@@ -40,6 +40,17 @@ export interface FileStatus {
   readonly isVideo: boolean
 }
 
+/** What a download from mirrors says of itself, as in its `[Hybrid] Progress` lines. Bytes, bytes per second, seconds. */
+export interface HttpStatus {
+  readonly downloaded: number
+  readonly length: number
+  readonly downloadSpeed: number
+  /** null: nothing comes. */
+  readonly eta: number | null
+  /** Those that it is being fetched from. */
+  readonly mirrors: readonly string[]
+}
+
 /** What the API says of one torrent. Bytes, bytes per second; progress from 0 to 1. */
 export interface TorrentStatus {
   readonly infoHash: string
@@ -53,6 +64,8 @@ export interface TorrentStatus {
   readonly downloadSpeed: number
   readonly peers: number
   readonly source: string | null
+  /** null: nothing is being fetched from mirrors. */
+  readonly http: HttpStatus | null
   /** What it waits for, in words; null when it waits for nothing. */
   readonly reason: string | null
   readonly fileIndex: number | null
@@ -172,6 +185,7 @@ export class TorrentList {
       downloadSpeed: Math.round(this.#speeds.get(infohash)?.bytesPerSecond ?? 0),
       peers: torrent?.peersConnected ?? 0,
       source: download?.source ?? null,
+      http: httpStatusOf(torrent),
       reason: cached !== null ? null : reasonOf(download, torrent),
       fileIndex: file?.index ?? cached?.fileIndex ?? null,
       files: this.#files(infohash, metadata, torrent),
@@ -273,6 +287,13 @@ function stateOf ({ isCached, download, torrent }: { isCached: boolean, download
   if (download?.isDone === true) return 'ready'
   if (torrent !== null) return torrent.metadata === null ? 'metadata' : 'downloading'
   return download === undefined ? 'idle' : 'queued'
+}
+
+function httpStatusOf (torrent: Torrent | null): HttpStatus | null {
+  const progress = torrent?.fillers.find(({ progress }) => progress !== undefined)?.progress
+  if (progress === undefined) return null
+  const { verifiedBytes, totalBytes, bytesPerSecond, secondsLeft, mirrors } = progress
+  return { downloaded: verifiedBytes, length: totalBytes, downloadSpeed: Math.round(bytesPerSecond), eta: secondsLeft, mirrors }
 }
 
 function reasonOf (download: Download | undefined, torrent: Torrent | null): string | null {

@@ -179,3 +179,28 @@ t.test('a client that leaves frees its demand at once; the torrent itself is let
   t.ok(app.torrents.get(torrent.infohash) !== null, 'the start lives on')
   await until('the torrent is let go', () => app.torrents.get(torrent.infohash) === null)
 })
+
+t.test('while it downloads over HTTP the API says how far it is, how fast, how long it will take and from whom', async (t) => {
+  const film = testBytes(2_000_000, 'film')
+  const torrent = await makeTorrent({ 'Film.mp4': film }, { pieceLength: 65_536 })
+  const { promise: stuck } = Promise.withResolvers<void>()
+  let served = 0
+  const mirror = await startMirror(t, torrent, { async before () { if (++served > 1) await stuck } })
+  const { url } = await startApp(t, { TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl })
+  const response = await fetch(`${url}/stream/proxy/${torrent.infohash}`)
+  const reader = response.body?.getReader()
+  await reader?.read()
+  const { body } = await jsonFrom(`${url}/api/torrents/${torrent.infohash}`)
+  t.match(body.data.http, { downloaded: Number, length: 2_000_000, downloadSpeed: Number, eta: Number, mirrors: [new URL(mirror.mirrorUrl).host] })
+  t.ok(body.data.http.downloaded > 0 && body.data.http.downloadSpeed > 0 && body.data.http.eta > 0)
+  await reader?.cancel()
+})
+
+t.test('after its reader has left, the rest of the file is fetched until LINGER is over, and is in the cache', async (t) => {
+  const film = testBytes(3_000_000, 'film')
+  const torrent = await makeTorrent({ 'Film.mp4': film }, { pieceLength: 16_384 })
+  const mirror = await startMirror(t, torrent, { async before () { await new Promise((resolve) => { setTimeout(resolve, 200) }) } })
+  const { url, directory } = await startApp(t, { TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl, LINGER: '30' })
+  t.ok(film.subarray(0, 10_000).equals(await bytesFrom(`${url}/stream/proxy/${torrent.infohash}`, { Range: 'bytes=0-9999' })))
+  await until('the file is in the cache', async () => await stat(join(directory, `${torrent.infohash}-Film.mp4`)).catch(() => null))
+})

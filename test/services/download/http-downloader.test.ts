@@ -2,7 +2,9 @@ import t from 'tap'
 import { once } from 'node:events'
 import { cp, open as openFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { HttpDownloader } from '../../../services/download/http-downloader.ts'
+import { MirrorScores } from '../../../services/download/mirror-scores.ts'
 import { templateMirrors, webSeedMirrors } from '../../../services/download/mirrors.ts'
 import { urgencies } from '../../../services/pieces/demand.ts'
 import { PieceStore } from '../../../services/pieces/piece-store.ts'
@@ -11,7 +13,8 @@ import { closed, honest, makeTorrent, noise, openFetcher, serve } from './origin
 import type { HttpDownloaderOptions } from '../../../services/download/http-downloader.ts'
 import type { Urgency } from '../../../services/pieces/demand.ts'
 import type { PieceIndex } from '../../../services/pieces/geometry.ts'
-import type { ServerResponse } from 'node:http'
+import type { RequestListener, ServerResponse } from 'node:http'
+import type { Mirror } from '../../../services/download/mirror.ts'
 import type { Test } from 'tap'
 import type { TestTorrent } from './origin.ts'
 
@@ -501,4 +504,135 @@ t.test('the log has the lines that people look for, without secrets', async (t) 
   ])
   t.match(download.downloader.progress, { verifiedBytes: 500_000, totalBytes: 500_000 })
   t.match(download.downloader.state, /mirror/)
+})
+
+const MiB = 1024 * 1024
+/** Pieces that are worth being fetched in parts. */
+const grand = makeTorrent({ name: 'grand.mp4', content: noise(12 * MiB), pieceLength: 4 * MiB })
+const grandMirror = honest(new Map([['/grand.mp4', grand.content]]))
+
+function waitFor ({ downloader, store }: Download, piece: number): Promise<void> {
+  downloader.demand.open().set([{ first: store.geometry.piece(piece), last: store.geometry.piece(piece), urgency: urgencies.waiting }])
+  return store.waitFor(store.geometry.piece(piece), AbortSignal.timeout(20_000))
+}
+
+/** Sends what the honest mirror does, at so many bytes a second for all its connections together. */
+function limited (bytes: Buffer, bytesPerSecond: number): RequestListener {
+  let freeAt = 0
+  return (request, response) => {
+    const { start, end } = rangeOf(request.headers.range)
+    response.writeHead(206, { 'content-length': end - start + 1, 'content-range': `bytes ${start}-${end}/${bytes.length}` })
+    let position = start
+    const send = (): void => {
+      if (response.destroyed) return
+      const part = bytes.subarray(position, Math.min(end + 1, position + 32_768))
+      position += part.length
+      freeAt = Math.max(freeAt, performance.now()) + part.length / bytesPerSecond * 1000
+      setTimeout(() => {
+        if (position > end) response.end(part)
+        else response.write(part, send)
+      }, freeAt - performance.now())
+    }
+    send()
+  }
+}
+
+t.test('a piece that a reader waits for comes in parts over several connections and mirrors', async (t) => {
+  const [one, other] = [await serve(t, grandMirror), await serve(t, grandMirror)]
+  const download = await open(t, grand, [`${one.url.href}{name}`, `${other.url.href}{name}`])
+  await waitFor(download, 0)
+  while (download.downloader.progress.mirrors.length > 0) await nextTurn()
+  one.requests.length = other.requests.length = 0
+  await waitFor(download, 2)
+  t.ok((await download.store.readFile(0, 8 * MiB, 4 * MiB)).equals(grand.content.subarray(8 * MiB)))
+  t.equal(one.requests.length + other.requests.length, 4)
+  t.ok(one.requests.length > 0 && other.requests.length > 0)
+  t.equal(download.downloader.receivedBytes, 8 * MiB, 'no byte twice')
+})
+
+t.test('after a seek a mirror with a limit for all its connections brings the piece in the time of that piece', async (t) => {
+  const bytesPerSecond = 4 * MiB
+  const { url } = await serve(t, limited(grand.content, bytesPerSecond))
+  const download = await open(t, grand, [`${url.href}{name}`], { headersTimeoutMs: 10_000, idleTimeoutMs: 10_000 })
+  await waitFor(download, 0)
+  const { downloader, store: { geometry } } = download
+  downloader.demand.open().set([{ first: geometry.piece(1), last: geometry.piece(1), urgency: urgencies.readAhead }])
+  while (downloader.receivedBytes < 5 * MiB) await nextTurn()
+  const since = performance.now()
+  await waitFor(download, 2)
+  const elapsedMs = performance.now() - since
+  t.ok(elapsedMs < 1300, `${Math.round(elapsedMs)} ms for a piece of 1000 ms`)
+})
+
+t.test('a mirror that hangs in the middle of a piece loses it within about a second to another', async (t) => {
+  const hanging = await serve(t, (request, response) => {
+    const { start, end } = rangeOf(request.headers.range)
+    response.writeHead(206, { 'content-range': `bytes ${start}-${end}/${grand.content.length}` }).write(grand.content.subarray(start, start + 100_000))
+  })
+  const good = await serve(t, grandMirror)
+  const download = await open(t, grand, [`${hanging.url.href}{name}`, `${good.url.href}{name}`], { headersTimeoutMs: 20_000, idleTimeoutMs: 20_000 })
+  const since = performance.now()
+  await waitFor(download, 1)
+  const elapsedMs = performance.now() - since
+  t.ok(hanging.requests.length > 0)
+  t.ok(elapsedMs > 900 && elapsedMs < 2500, `${Math.round(elapsedMs)} ms`)
+  t.ok((await download.store.readFile(0, 4 * MiB, 4 * MiB)).equals(grand.content.subarray(4 * MiB, 8 * MiB)))
+})
+
+t.test('a mirror that takes minutes to find out where the bytes are holds up nobody', async (t) => {
+  const good = await serve(t, grandMirror)
+  const [plain] = templateMirrors([`${good.url.href}{name}`], grand.metadata)
+  if (plain === undefined) return t.fail('no mirror')
+  let asked = 0
+  const slow: Mirror = {
+    name: 'slow.example',
+    mayHave: () => true,
+    async request (_stretch, signal) {
+      asked++
+      return await new Promise((_resolve, reject) => { signal.addEventListener('abort', () => { reject(signal.reason) }, { once: true }) })
+    }
+  }
+  const download = await open(t, grand, [], { mirrors: [slow, plain] })
+  const since = performance.now()
+  await waitFor(download, 1)
+  t.ok(performance.now() - since < 2500)
+  await checkDownload(t, download, grand)
+  t.ok(asked > 0 && asked < 10, `asked ${asked} times`)
+})
+
+t.test('of several mirrors that brought a wrong piece together the one that lied is found out, and only that', async (t) => {
+  const bad = Buffer.from(grand.content)
+  for (let i = 0; i < bad.length; i += 100_000) bad.fill('x', i, i + 10)
+  const liar = await serve(t, honest(new Map([['/grand.mp4', bad]])))
+  const good = [await serve(t, grandMirror), await serve(t, grandMirror)]
+  const lines: string[] = []
+  const log = { ...silent, warn: (fields: object, message: string) => { lines.push(`${message} ${JSON.stringify(fields)}`) } }
+  const scores = new MirrorScores()
+  const download = await open(t, grand, [...good, liar].map(({ url }) => `${url.href}{name}`), { log, scores })
+  // None of them has to prove itself any more.
+  for (const { url } of [...good, liar]) scores.of(url.host).hasAnsweredRange = true
+  await waitFor(download, 1)
+  await checkDownload(t, download, grand)
+  t.match(lines.join('\n'), /several mirrors is wrong/)
+  t.match(scores.of(liar.url.host), { lies: 1, badBytes: Number })
+  t.ok(scores.of(liar.url.host).badBytes > 0 && scores.of(liar.url.host).badBytes < 4 * MiB, `${scores.of(liar.url.host).badBytes} bad bytes`)
+  for (const { url } of good) t.equal(scores.of(url.host).lies, 0)
+})
+
+t.test('a liar is tried again after its quarantine, with one piece, and is back when that is right', async (t) => {
+  let isLying = true
+  const { url, requests } = await serve(t, (request, response) => {
+    if (!isLying) return filmMirror(request, response)
+    const { start, end } = rangeOf(request.headers.range)
+    partial(response, `bytes ${start}-${end}/500000`, Buffer.alloc(end - start + 1, 'x'))
+  })
+  const download = await open(t, film, [`${url.href}{name}`], { firstQuarantineMs: 300 })
+  const failed = once(download.downloader, 'failed')
+  wantAll(download)
+  await failed
+  isLying = false
+  await whole(download.store)
+  await checkBytes(t, download.store, film)
+  t.equal(requests[1], `/film.mp4 bytes=0-${PIECE - 1}`)
+  t.equal(download.downloader.failure, null)
 })

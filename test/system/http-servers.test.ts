@@ -1,0 +1,7 @@
+import { spawn } from 'node:child_process'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { access } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { bytesFrom, startApp } from '../helper.ts'
+import { freePort, Missing, makeTorrent, temporaryDirectory, testBytes, testWith, until } from '../testnet.ts'
