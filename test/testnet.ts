@@ -199,7 +199,8 @@ export const isSkippingMissing = process.env['SELF_STREME_SKIP_MISSING'] === '1'
 /** Thrown where a program is missing and SELF_STREME_SKIP_MISSING=1. */
 export class Missing extends Error {}
 
-function missing (debianPackage: string): Error {
+/** What to throw where a program is missing. */
+export function missing (debianPackage: string): Error {
   const message = `missing: install the Debian package ${debianPackage} (or set SELF_STREME_SKIP_MISSING=1 to leave such tests out)`
   return isSkippingMissing ? new Missing(message) : new Error(message)
 }
@@ -344,7 +345,7 @@ export async function startTransmission (t: Test, torrent: TestTorrent): Promise
   return { address: `127.0.0.1:${port}`, stop }
 }
 
-async function hasStarted (child: ChildProcess): Promise<boolean> {
+export async function hasStarted (child: ChildProcess): Promise<boolean> {
   return await new Promise(resolve => {
     child.once('spawn', () => { resolve(true) })
     child.once('error', () => { resolve(false) })
@@ -352,7 +353,7 @@ async function hasStarted (child: ChildProcess): Promise<boolean> {
 }
 
 /** Kills the child and waits for its end; twice does nothing more. */
-function stopper (child: ChildProcess): () => Promise<void> {
+export function stopper (child: ChildProcess): () => Promise<void> {
   const gone = new Promise<void>(resolve => {
     child.once('exit', () => { resolve() })
     child.once('error', () => { resolve() })
@@ -363,7 +364,7 @@ function stopper (child: ChildProcess): () => Promise<void> {
   }
 }
 
-async function isListening (port: number): Promise<boolean> {
+export async function isListening (port: number): Promise<boolean> {
   const socket = connect(port, '127.0.0.1')
   try {
     await once(socket, 'connect')
