@@ -6,13 +6,13 @@ import { Demand, urgencies } from '../pieces/demand.ts'
 import { Assemblies } from './assemblies.ts'
 import { Disputes } from './disputes.ts'
 import { DownloadJournal } from './download-journal.ts'
-import { MirrorFault } from './mirror.ts'
 import { MirrorRecord } from './mirror-record.ts'
 import { MirrorScores } from './mirror-scores.ts'
 import { PieceMemory } from './piece-memory.ts'
 import { streamRun } from './piece-run.ts'
 import { RightOfWay } from './right-of-way.ts'
 import { RunPlan } from './run-plan.ts'
+import { StoreTrouble } from './store-trouble.ts'
 import { WantedRanges } from './wanted-ranges.ts'
 import type { Log } from '../log.ts'
 import type { PieceRange } from '../pieces/demand.ts'
@@ -53,9 +53,6 @@ export interface HttpDownloaderOptions {
 const PIECES_IN_MEMORY_BYTES = 64 * 1024 * 1024
 /** How often what readers wait for is looked at while it is under way. */
 const WATCH_INTERVAL_MS = 250
-const STORE_RETRY_MS = 1000
-const MAX_STORE_RETRY_MS = 30_000
-const HOPELESS_STORE_FAILURES = 3
 
 /** The reason of a run that was ended by ourselves: nobody is to blame. */
 const NOT_NEEDED = new Error('the run is not needed any more')
@@ -84,13 +81,11 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   readonly #wanted: WantedRanges
   readonly #rightOfWay: RightOfWay
   readonly #journal: DownloadJournal
+  readonly #storeTrouble = new StoreTrouble()
   #timer: NodeJS.Timeout | undefined
   #isScheduled = false
   #isClosed = false
   #hasDelivered = false
-  #storeFailures = 0
-  #storeRetryAt = -Infinity
-  #storeError: CodedError | null = null
   #failure: CodedError | null = null
 
   /** Throws HTTP_NO_MIRROR when there is none. */
@@ -169,15 +164,14 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     const now = performance.now()
     if (this.#wanted.update()) {
       for (const record of this.#records) record.forgive(now)
-      this.#storeFailures = 0
-      this.#storeRetryAt = -Infinity
+      this.#storeTrouble.clear()
     }
     this.#plan.ranges = this.#wanted.ranges
     for (const run of this.#runs) {
       if (!this.#isOfUse(run)) run.stop.abort(NOT_NEEDED)
     }
     this.#discardLeftovers()
-    if (now >= this.#storeRetryAt) this.#startRuns(now)
+    if (now >= this.#storeTrouble.retryAt) this.#startRuns(now)
     this.#judge()
     this.#planNextLook(now)
   }
@@ -302,12 +296,13 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
       if (this.#store.has(piece) || await this.#store.write(piece, assembly.bytes)) {
         for (const { sender, start, end } of assembly.parts) sender.delivered(end - start, performance.now())
         this.#hasDelivered = true
-        this.#storeFailures = 0
+        this.#storeTrouble.clear()
       } else if (!sha1(assembly.bytes).equals(this.#options.metadata.hashOf(piece))) {
         this.#findLiar(piece, assembly)
       } // else the store declined it: its files changed meanwhile, or no reader needs it any more
     } catch (error) {
-      this.#storeFailed(asCoded(error, 'STORE_FAILED'))
+      const failure = asCoded(error, 'STORE_FAILED')
+      if (this.#storeTrouble.failed(failure, performance.now()) && failure.code !== 'STORE_CLOSED') this.#journal.warn('A downloaded piece could not be stored', { err: failure })
       run.stop.abort(NOT_NEEDED)
     } finally {
       run.resume(performance.now())
@@ -354,36 +349,16 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     this.#schedule()
   }
 
-  #storeFailed (error: CodedError): void {
-    this.#storeError = error
-    // Runs that fail side by side met the same trouble: it counts once.
-    if (performance.now() < this.#storeRetryAt) return
-    this.#storeFailures++
-    const backoffMs = Math.min(STORE_RETRY_MS * 2 ** (this.#storeFailures - 1), MAX_STORE_RETRY_MS)
-    this.#storeRetryAt = performance.now() + backoffMs
-    if (error.code !== 'STORE_CLOSED') this.#journal.warn('A downloaded piece could not be stored', { err: error })
-  }
-
   #blame ({ record, startedAt }: Run, error: unknown): void {
     if (error === NOT_NEEDED || this.#isClosed) return
     const before = record.outcome
-    const now = performance.now()
-    if (error instanceof MirrorFault) {
-      const { verdict, file } = error
-      if (verdict.kind === 'failed') record.failed(verdict.why, { startedAt, now, retryAfterMs: verdict.retryAfterMs, isBusy: verdict.isBusy })
-      else if (verdict.kind === 'not-here') record.lacks(file, verdict.why)
-      else record.ignoresRange(file, verdict.why)
-    } else {
-      const { code, message } = asCoded(error, 'SOURCE_FAILED')
-      if (code === 'ADDRESS_REFUSED') record.refuse(message)
-      else record.failed(message, { startedAt, now })
-    }
+    record.blame(error, { startedAt, now: performance.now() })
     if (record.outcome !== before) this.#journal.warn(`Mirror failed: ${record.outcome}`, { mirror: record.mirror.name })
   }
 
   #judge (): void {
     const wasHopeful = this.#failure === null
-    if (this.#storeFailures >= HOPELESS_STORE_FAILURES) this.#failure = this.#storeError
+    if (this.#storeTrouble.failure !== null) this.#failure = this.#storeTrouble.failure
     else if (this.#records.some(({ isHopeful }) => isHopeful) && !this.#plan.isStranded) this.#failure = null
     else this.#failure = new CodedError('HTTP_MIRRORS_FAILED', `no mirror can deliver: ${this.#records.map(({ outcome }) => outcome).join('; ')}`)
     if (wasHopeful && this.#failure !== null) {
@@ -396,7 +371,7 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   #planNextLook (now: number): void {
     clearTimeout(this.#timer)
     if (this.#plan.ranges.length === 0) return
-    const times = [this.#storeRetryAt, ...this.#records.filter(({ isOut }) => !isOut).map(({ retryAt }) => retryAt)].filter((time) => time > now)
+    const times = [this.#storeTrouble.retryAt, ...this.#records.filter(({ isOut }) => !isOut).map(({ retryAt }) => retryAt)].filter((time) => time > now)
     if (this.#plan.isWaitedFor) times.push(now + WATCH_INTERVAL_MS)
     if (times.length > 0) this.#timer = setTimeout(this.#schedule, Math.ceil(Math.min(...times) - now))
   }

@@ -1,3 +1,5 @@
+import { asCoded } from '../errors.ts'
+import { MirrorFault } from './mirror.ts'
 import { MirrorScores, quarantine } from './mirror-scores.ts'
 import { maxSkipBytes } from './range-reply.ts'
 import type { TorrentFile } from '../torrent/metadata.ts'
@@ -139,6 +141,20 @@ export class MirrorRecord {
     this.#failedAt = now
     const backoffMs = Math.min(this.#firstBackoffMs * 2 ** (Math.max(1, this.#failures) - 1), MAX_BACKOFF_MS)
     this.#retryAt = Math.max(this.#retryAt, now + Math.max(backoffMs, retryAfterMs))
+  }
+
+  /** Takes down why a run failed that began at `startedAt`: a MirrorFault, or what the fetcher throws. */
+  blame (error: unknown, { startedAt, now }: { startedAt: number, now: number }): void {
+    if (error instanceof MirrorFault) {
+      const { verdict, file } = error
+      if (verdict.kind === 'failed') this.failed(verdict.why, { startedAt, now, retryAfterMs: verdict.retryAfterMs, isBusy: verdict.isBusy })
+      else if (verdict.kind === 'not-here') this.lacks(file, verdict.why)
+      else this.ignoresRange(file, verdict.why)
+      return
+    }
+    const { code, message } = asCoded(error, 'SOURCE_FAILED')
+    if (code === 'ADDRESS_REFUSED') this.refuse(message)
+    else this.failed(message, { startedAt, now })
   }
 
   /** A new reader came: what failed before, and may be asked again, gets its tries anew. */

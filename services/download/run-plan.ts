@@ -1,13 +1,14 @@
 import { urgencies } from '../pieces/demand.ts'
+import { live, MirrorChoice } from './mirror-choice.ts'
 import { hasAnyOf } from './piece-assembly.ts'
 import { Run } from './run.ts'
 import { overlaps, uncovered } from './spans.ts'
 import type { PieceRange, Urgency } from '../pieces/demand.ts'
 import type { PieceIndex } from '../pieces/geometry.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
-import type { TorrentFile } from '../torrent/metadata.ts'
 import type { Assemblies } from './assemblies.ts'
 import type { Disputes } from './disputes.ts'
+import type { Gap } from './mirror-choice.ts'
 import type { MirrorRecord } from './mirror-record.ts'
 import type { Span } from './spans.ts'
 
@@ -23,10 +24,6 @@ const PART_ALIGNMENT = 16 * 1024
 const SOON_MS = 1000
 /** Another mirror has to be so many times faster to be given what a slow one has begun. */
 const FASTER = 2
-/** A mirror of which nothing comes any more is asked once more after this, if there is no other. */
-const ASK_AGAIN_MS = 3000
-/** So long one may read over what nobody wants, to get to what somebody does. */
-const MAX_READING_MS = 60_000
 
 export interface RunPlanOptions {
   readonly store: Pick<PieceStore, 'geometry' | 'metadata' | 'has'>
@@ -45,13 +42,6 @@ export interface NextOptions {
   readonly slots?: number
 }
 
-interface Gap extends Span {
-  readonly piece: PieceIndex
-  readonly urgency: Urgency
-  /** Mirrors that are at it, too slowly. */
-  readonly slow: ReadonlySet<MirrorRecord>
-}
-
 /**
  * Decides what an HTTP download fetches next, and from whom, given what is wanted, what is there, what is under way and
  * what is known of the mirrors. Starts nothing itself; it moves the ends of runs. Times are those of performance.now().
@@ -66,9 +56,11 @@ export class RunPlan {
   readonly #options: RunPlanOptions
   readonly #store: RunPlanOptions['store']
   readonly #records: readonly MirrorRecord[]
+  readonly #choice: MirrorChoice
 
   constructor (options: RunPlanOptions) {
     this.#options = options
+    this.#choice = new MirrorChoice({ ...options, isWanted: (piece) => this.isWanted(piece) })
     this.#store = options.store
     this.#records = options.records
   }
@@ -104,7 +96,7 @@ export class RunPlan {
 
   /** Is there nobody else who could be asked for what comes later in this file? */
   #isAlone ({ record, position }: Run): boolean {
-    const file = this.#fileFrom(position, position + 1)
+    const file = this.#choice.fileFrom(position, position + 1)
     return file === null || !this.#records.some((other) => other !== record && other.isHopeful && other.mayHave(file) && !other.mustReadTo(file, Infinity))
   }
 
@@ -131,9 +123,9 @@ export class RunPlan {
 
   /** Could the gap be filled if this run ended? One that reads its way to it is not in the way. */
   #isInTheWay (run: Run, gap: Gap, now: number): boolean {
-    const record = this.#bestFor(gap, now, run)
+    const record = this.#choice.bestFor(gap, now, run)
     if (record === null) return false
-    const file = this.#fileFrom(gap.start, gap.end)
+    const file = this.#choice.fileFrom(gap.start, gap.end)
     const isOnTheWay = run.isWholeFile && run.position <= gap.start && file !== null && run.position >= file.offset
     return !isOnTheWay || !record.mustReadTo(file, gap.start - file.offset)
   }
@@ -143,8 +135,8 @@ export class RunPlan {
     if (this.#options.runs.size > 0) return false
     let isStranded = false
     for (const { piece } of this.#missing()) {
-      const files = this.#filesIn(this.spanOf(piece))
-      if (files.every((file) => this.#records.some((record) => record.isHopeful && this.#canReach(record, file, this.spanOf(piece).start)))) return false
+      const files = this.#choice.filesIn(this.spanOf(piece))
+      if (files.every((file) => this.#records.some((record) => record.isHopeful && this.#choice.canReach(record, file, this.spanOf(piece).start)))) return false
       isStranded = true
     }
     return isStranded
@@ -170,7 +162,7 @@ export class RunPlan {
   }
 
   #live (): Run[] {
-    return [...this.#options.runs].filter((run) => !run.isAborted && run.position < run.end)
+    return live(this.#options.runs)
   }
 
   /** Wanted pieces that the store lacks, the most urgent first; those under way included, and one in two ranges twice. */
@@ -222,19 +214,19 @@ export class RunPlan {
     const rest = restEnd - Math.max(run.position, start)
     const needMs = run.needMs(restEnd - run.position, now)
     if (needMs === null || needMs <= FASTER * SOON_MS) return false
-    const file = this.#fileFrom(run.position, restEnd)
+    const file = this.#choice.fileFrom(run.position, restEnd)
     return this.#records.some((record) => record !== run.record && record.isHopeful && record.freeRuns(now) > 0 &&
-      (file === null || (record.mayHave(file) && !record.mustReadTo(file, start - file.offset))) && needMs > FASTER * rest / this.#speedOf(record) * 1000)
+      (file === null || (record.mayHave(file) && !record.mustReadTo(file, start - file.offset))) && needMs > FASTER * rest / this.#choice.speedOf(record) * 1000)
   }
 
   #fill (gap: Gap, now: number, slots: number): Run | null {
-    const record = this.#bestFor(gap, now)
+    const record = this.#choice.bestFor(gap, now)
     if (record === null) return null
     const span = this.spanOf(gap.piece)
     const isWholePiece = gap.start === span.start && gap.end === span.end
     if (record.isQuarantined && !isWholePiece) return null
     const { urgency } = gap
-    const file = this.#fileFrom(gap.start, gap.end)
+    const file = this.#choice.fileFrom(gap.start, gap.end)
     if (file !== null && record.mustReadTo(file, gap.start - file.offset)) return new Run({ record, urgency, start: file.offset, end: gap.end, now, isWholeFile: true })
     for (const run of this.#live()) {
       if (overlaps(run.span, gap) && this.#isBusyElsewhere(run, span)) run.end = Math.min(run.end, span.start)
@@ -243,12 +235,12 @@ export class RunPlan {
   }
 
   #endFor (gap: Gap, record: MirrorRecord, now: number, slots: number): number {
-    const reach = this.#reach(record, gap)
+    const reach = this.#choice.reach(record, gap)
     const isAlone = record.isQuarantined || this.#options.disputes.has(gap.piece)
     if (isAlone || reach < gap.end || gap.end < this.spanOf(gap.piece).end) return reach
     if (gap.urgency === urgencies.waiting) {
       const length = gap.end - gap.start
-      const bearable = this.#records.filter((other) => this.#canServe(other, gap, now)).reduce((sum, other) => sum + other.freeRuns(now), 0)
+      const bearable = this.#records.filter((other) => this.#choice.canServe(other, gap, now)).reduce((sum, other) => sum + other.freeRuns(now), 0)
       const parts = Math.min(slots, bearable, Math.floor(length / PART_BYTES))
       if (parts > 1) return Math.min(gap.end, gap.start + aligned(length / parts))
     }
@@ -272,77 +264,10 @@ export class RunPlan {
     if (longest === null) return null
     const { run, rest } = longest
     const gap = { start: rest.start + aligned((rest.end - rest.start) / 2), end: rest.end, piece, urgency: urgencies.waiting, slow: new Set<MirrorRecord>() }
-    const record = this.#bestFor(gap, now)
+    const record = this.#choice.bestFor(gap, now)
     if (record === null || record.isQuarantined) return null
     run.end = gap.start
-    return new Run({ record, urgency: gap.urgency, start: gap.start, end: this.#reach(record, gap), now })
-  }
-
-  /**
-   * The free mirror that will bring the gap soonest, as far as one knows; one that is not known yet may be the best.
-   * `without`: a run that would end first.
-   */
-  #bestFor (gap: Gap, now: number, without?: Run): MirrorRecord | null {
-    const suspects = this.#options.disputes.suspectsOf(gap.piece)
-    let best: { record: MirrorRecord, score: number } | null = null
-    for (const record of this.#records) {
-      if (!this.#canServe(record, gap, now, without)) continue
-      // Those who may have lied about this piece, or say nothing any more, only where there is no other.
-      const isLast = suspects.has(record) || this.#isAsleep(record, now, without)
-      const score = this.#speedOf(record) / (this.#activeRuns(record, without) + 1) / record.handicap * (isLast ? 1e-6 : 1)
-      if (best === null || score > best.score) best = { record, score }
-    }
-    return best?.record ?? null
-  }
-
-  #canServe (record: MirrorRecord, gap: Gap, now: number, without?: Run): boolean {
-    if (record.freeRuns(now, this.#activeRuns(record, without)) === 0 || gap.slow.has(record)) return false
-    const isWaiting = gap.urgency === urgencies.waiting
-    if (record.isQuarantined && isWaiting) return false
-    if (this.#isAsleep(record, now, without) && !(isWaiting && this.#mayBeAskedAgain(record, now))) return false
-    const file = this.#fileFrom(gap.start, gap.end)
-    if (file === null) return true
-    if (!record.mayHave(file)) return false
-    return !record.mustReadTo(file, gap.start - file.offset) || this.#mayReadTo(record, file, gap.start, now, without)
-  }
-
-  /** Is this the time to read a whole file over one connection: no other mirror can bring this byte, and no run comes to it? */
-  #mayReadTo (record: MirrorRecord, file: TorrentFile, position: number, now: number, without?: Run): boolean {
-    if (this.#records.some((other) => other.isHopeful && other.mayHave(file) && !other.mustReadTo(file, position - file.offset))) return false
-    const fileSpan = { start: file.offset, end: file.offset + file.lengthBytes }
-    const isUnderWay = this.#live().some((run) => run !== without && overlaps(run.span, fileSpan) &&
-      (run.record === record || (run.isWholeFile && run.position <= position && !run.isSilent(now))))
-    return !isUnderWay && this.#canReach(record, file, position)
-  }
-
-  #canReach (record: MirrorRecord, file: TorrentFile, position: number): boolean {
-    if (!record.mayHave(file)) return false
-    if (!record.mustReadTo(file, position - file.offset)) return true
-    return record.readingMs(position - file.offset) <= MAX_READING_MS || this.isWanted(this.#store.geometry.pieceAt(file.offset))
-  }
-
-  #activeRuns (record: MirrorRecord, without?: Run): number {
-    return record.activeRuns - (without?.record === record ? 1 : 0)
-  }
-
-  /** Has the mirror something to bring, and brings nothing? */
-  #isAsleep (record: MirrorRecord, now: number, without?: Run): boolean {
-    const runs = this.#live().filter((run) => run.record === record && run !== without)
-    return runs.length > 0 && runs.every((run) => run.isSilent(now))
-  }
-
-  #mayBeAskedAgain (record: MirrorRecord, now: number): boolean {
-    return this.#live().filter((run) => run.record === record).every((run) => !run.isAsking && run.silentMs(now) >= ASK_AGAIN_MS)
-  }
-
-  #speedOf (record: MirrorRecord): number {
-    return Math.max(1, record.bytesPerSecond ?? Math.max(0, ...this.#records.map(({ bytesPerSecond }) => bytesPerSecond ?? 0)))
-  }
-
-  /** How far the mirror has what the gap is of. */
-  #reach (record: MirrorRecord, { start, end }: Span): number {
-    const lacking = this.#filesIn({ start, end }).find((file) => !record.mayHave(file) || record.mustReadTo(file, Math.max(0, start - file.offset)))
-    return lacking === undefined ? end : Math.max(start + 1, Math.min(end, lacking.offset))
+    return new Run({ record, urgency: gap.urgency, start: gap.start, end: this.#choice.reach(record, gap), now })
   }
 
   /** The end of a run that goes on with what follows the gap, as long as that is a gap, too. */
@@ -353,22 +278,10 @@ export class RunPlan {
       const piece = geometry.pieceAt(end)
       const span = this.spanOf(piece)
       if (span.end - gap.start > limitBytes || !this.isWanted(piece) || this.#store.has(piece) || this.#options.disputes.has(piece)) break
-      if (hasAnyOf(this.#options.assemblies.get(piece), span) || this.#live().some((run) => overlaps(run.span, span)) || this.#reach(record, span) < span.end) break
+      if (hasAnyOf(this.#options.assemblies.get(piece), span) || this.#live().some((run) => overlaps(run.span, span)) || this.#choice.reach(record, span) < span.end) break
       end = span.end
     }
     return end
-  }
-
-  /** The files that the span has bytes of, padding aside. */
-  #filesIn ({ start, end }: Span): TorrentFile[] {
-    return this.#store.geometry.spansIn({ start, end: end - 1 }).flatMap(({ fileIndex }) => {
-      const file = this.#store.metadata.files[fileIndex]
-      return file === undefined || file.isPadding ? [] : [file]
-    })
-  }
-
-  #fileFrom (start: number, end: number): TorrentFile | null {
-    return this.#filesIn({ start, end })[0] ?? null
   }
 }
 
