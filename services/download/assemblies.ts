@@ -32,11 +32,17 @@ export class Assemblies<Sender> {
     if (this.#pieces.delete(piece)) this.#memory.release(this.#geometry.pieceLength)
   }
 
-  /** Closes a piece and opens another, whose memory nobody takes in between. */
+  /** Closes a piece that is delivered and opens another, whose memory nobody takes in between: it is the same. */
   replace (piece: PieceIndex, next: PieceIndex): void {
-    if (this.#pieces.has(next)) return this.close(piece)
-    if (this.#pieces.delete(piece)) this.#pieces.set(next, this.#new(next))
-    else this.open(next)
+    const done = this.#pieces.get(piece)
+    if (done === undefined) {
+      this.open(next)
+    } else if (this.#pieces.has(next)) {
+      this.close(piece)
+    } else {
+      this.#pieces.delete(piece)
+      this.#pieces.set(next, this.#new(next, done.bytes))
+    }
   }
 
   /** What this sender brought of all of them. */
@@ -50,8 +56,8 @@ export class Assemblies<Sender> {
     this.#memory.forget(this.#onFree)
   }
 
-  #new (piece: PieceIndex): PieceAssembly<Sender> {
+  #new (piece: PieceIndex, spare: Buffer | null = null): PieceAssembly<Sender> {
     const start = this.#geometry.offsetOf(piece)
-    return new PieceAssembly({ start, end: start + this.#geometry.lengthOf(piece) })
+    return new PieceAssembly({ start, end: start + this.#geometry.lengthOf(piece) }, spare)
   }
 }

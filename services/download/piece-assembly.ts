@@ -19,8 +19,10 @@ export class PieceAssembly<Sender> {
   /** In order, none overlapping another. */
   #parts: Array<Part<Sender>> = []
 
-  constructor (span: Span) {
+  /** `spare`: memory that nobody needs any more, for its bytes if it is of their length. */
+  constructor (span: Span, spare: Buffer | null = null) {
     this.span = span
+    if (spare?.length === span.end - span.start) this.#bytes = spare
   }
 
   get parts (): ReadonlyArray<Part<Sender>> { return this.#parts }
