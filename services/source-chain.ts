@@ -2,9 +2,11 @@ import { steadyClock } from './clock.ts'
 import { abortable } from './deadline.ts'
 import { CodedError } from './errors.ts'
 import { FailureMemory } from './failure-memory.ts'
+import { Joiner } from './join.ts'
 import { NothingServes, walkSources } from './source-walk.ts'
 import { splice } from './splice.ts'
-import type { Source, SourceFile, StreamRequest } from './source.ts'
+import type { Opened } from './splice.ts'
+import type { Helper, Source, SourceFile, StreamRequest } from './source.ts'
 import type { Refusal, Walked } from './source-walk.ts'
 import type { ByteRange } from './pieces/geometry.ts'
 import type { ResponseTrace, StreamHistory } from './stream-history.ts'
@@ -218,10 +220,11 @@ export class SourceChain {
       }
     }
     let outcome: Parameters<ResponseTrace['end']>[0] = 'client left'
+    let current: Opened = { file, by }
+    const joiner = this.#joiner(request, range, () => current)
     try {
-      yield * splice({
-        file,
-        by,
+      const chunks = splice({
+        ...current,
         range,
         silenceMs,
         stallLimitMs: responseStallLimitMs,
@@ -235,16 +238,55 @@ export class SourceChain {
             accepts: want.accepts
           }, signal)
           this.#remember(infohash, walked.file)
+          current = walked
+          joiner?.changed()
           return walked
         }
       }, signal)
+      for await (const chunk of chunks) {
+        yield chunk
+        joiner?.delivered(chunk.length)
+      }
       outcome = 'complete'
     } catch (error) {
       if (!signal.aborted) outcome = 'cut'
       throw error
     } finally {
+      joiner?.end()
       trace.end(outcome)
     }
+  }
+
+  /** Calls the next source beside one that is too slow; null where the order is strict, or nothing can come in. */
+  #joiner ({ infohash, ...request }: StreamRequest, range: ByteRange, current: () => Opened): Joiner | null {
+    const { hedgeDelayMs, startTimeoutMs, log } = this.#options
+    const { file } = current()
+    if (hedgeDelayMs === 0 || file.isLocal || !file.isVerified) return null
+    return new Joiner(range.start, {
+      clock: steadyClock,
+      log: (message) => { log.info({ infohash }, `[Hybrid] ${message}`) },
+      ahead: (position, limit) => {
+        const leftBytes = range.end - position + 1
+        const aheadBytes = current().file.ahead?.(position, Math.min(limit, leftBytes)) ?? null
+        return aheadBytes === leftBytes ? Infinity : aheadBytes
+      },
+      open: async (position, signal) => await this.#helper({ infohash, ...request, head: { start: position } }, current(), startTimeoutMs, signal)
+    })
+  }
+
+  async #helper (request: StreamRequest, { file, by }: Opened, timeoutMs: number, signal: AbortSignal): Promise<Helper> {
+    const { infohash, trackers } = request
+    const both = AbortSignal.any([signal, this.#closing.signal])
+    const walked = await walkSources(this.#sources.filter(({ name }) => name !== by), request, {
+      hedgeDelayMs: this.#options.hedgeDelayMs,
+      timeoutMs,
+      engaged: undefined,
+      recall: (source) => this.#recall(infohash, trackers, source),
+      accepts: (other) => other.help !== undefined && other.isVerified && other.etag === file.etag
+    }, both)
+    const helper = walked.file.help?.()
+    if (helper === undefined) throw new CodedError('SOURCE_FAILED', `${walked.by} cannot help`)
+    return helper
   }
 
   /** In their order, but for the source that broke: it is asked once more when nobody else can go on. */

@@ -38,6 +38,19 @@ export interface SourceFile {
   read (range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array>
   /** Bytes that came in behind it so far, verified or not; only grows. While it does, a reader that waits is not forgotten. */
   progress? (): number
+  /** How many bytes from this one on can be read without waiting for anybody; not counted beyond `limit`. */
+  ahead? (position: number, limit: number): number
+  /** Lets the source bring bytes that another one is read for. It brings nothing until it is told where the reader is. */
+  help? (): Helper
+}
+
+/** A source that works beside the one that is read. */
+export interface Helper {
+  readonly source: string
+  /** The reader is at this byte: what is imminent comes first, whoever fetches it already, then what is before the horizon. */
+  moveTo (position: number, range: { readonly imminentBytes: number, readonly horizonBytes: number }): void
+  /** Twice does nothing more. */
+  release (): void
 }
 
 /** What a source may say while it opens. */

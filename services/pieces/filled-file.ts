@@ -5,7 +5,8 @@ import { selectFile } from '../torrent/file-selection.ts'
 import { urgencies } from './demand.ts'
 import { readPieces } from './piece-reader.ts'
 import type { Filler } from './filler.ts'
-import type { SourceFile, StreamRequest } from '../source.ts'
+import type { PieceIndex } from './geometry.ts'
+import type { Helper, SourceFile, StreamRequest } from '../source.ts'
 import type { Torrents } from '../torrent/torrents.ts'
 import type { PieceStore } from './piece-store.ts'
 
@@ -42,6 +43,8 @@ export async function openFilledFile (request: StreamRequest, options: FilledFil
     isVerified: true,
     isLocal: false,
     progress: () => filler.receivedBytes,
+    ahead: (position, limit) => store.contiguousBytesFrom(file.index, position, limit),
+    help: () => helperOf(store, filler, file.index),
     async * read (range, signal) {
       const lease = torrents.read(metadata.infohash, file.index)
       try {
@@ -61,6 +64,26 @@ export async function openFilledFile (request: StreamRequest, options: FilledFil
 /** Has the torrent a filler of this name that may deliver now? What failed before need not be the last word then. */
 export function isHopeful (torrents: Torrents, infohash: string, name: string): boolean {
   return torrents.get(infohash)?.fillers.some((filler) => filler.name === name && filler.isHopeful) === true
+}
+
+/** Demand for what lies before a reader of another filler. A windowed file is left to its readers, who have the seats. */
+function helperOf (store: PieceStore, filler: Filler, fileIndex: number): Helper {
+  const { geometry } = store
+  const want = filler.demand.open()
+  return {
+    source: filler.name,
+    moveTo: (position, { imminentBytes, horizonBytes }) => {
+      const file = geometry.rangeOfFile(fileIndex)
+      if (file === null || store.isWindowed(fileIndex)) return
+      const pieceAt = (offset: number): PieceIndex => geometry.pieceAt(Math.min(file.start + offset, file.end))
+      const imminent = pieceAt(position + imminentBytes)
+      want.set([
+        { first: pieceAt(position), last: imminent, urgency: urgencies.waiting },
+        { first: imminent, last: pieceAt(position + horizonBytes), urgency: urgencies.readAhead }
+      ])
+    },
+    release: () => { want.release() }
+  }
 }
 
 /** The byte of the torrent that is asked for first; null: none. */
