@@ -27,6 +27,8 @@ export interface Filler {
   readonly peersConnected: number
   /** Is there anybody who may still deliver (a connected peer, a mirror that has not failed)? */
   readonly isHopeful: boolean
+  /** Everybody who might know of somebody was asked, and there is nobody. It goes on looking. */
+  readonly isBarren?: boolean
   /** Why it gave up for good, or null. */
   readonly failure: CodedError | null
   /** One line for people: `12 peers known, 3 connected`, `mirror example.org at 2.5 MB/s`. */

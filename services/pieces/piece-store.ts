@@ -13,6 +13,7 @@ import { noteCleanEnd } from './clean-end.ts'
 import type { Completion } from './completion.ts'
 import { Geometry } from './geometry.ts'
 import type { PieceIndex } from './geometry.ts'
+import { InFlight } from './in-flight.ts'
 import { isPieceRight } from './piece-check.ts'
 import { PieceChecker } from './piece-checker.ts'
 import { PieceFiles, edgePath, isMissing, isNoSpace, syncDirectory, writeFully } from './piece-files.ts'
@@ -63,6 +64,8 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   readonly metadata: Metadata
   readonly geometry: Geometry
   readonly directory: string
+  /** Who fetches what, so that no piece is fetched twice. */
+  readonly inFlight = new InFlight()
   readonly #log: Log
   readonly #completion: Completion
   readonly #claims: Claims

@@ -12,7 +12,7 @@ import { parseMetadata } from '../torrent/metadata.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { Shelf } from './chunk-store.ts'
 import {
-  cancelUnwanted, dropHeld, growPipeline, guardPeers, heldBytes, holdMetadata, ignoreAllowedFast, keepIncomingPeers,
+  begunPieces, cancelUnwanted, dropHeld, growPipeline, guardPeers, heldBytes, holdMetadata, ignoreAllowedFast, keepIncomingPeers,
   markDropped, markFilled, onInfo, peerCounts, select, tameLocalDiscovery, trustFromStart
 } from './internals.ts'
 import type { HostReply, HostStats, WantedRange } from './messages.ts'
@@ -80,6 +80,7 @@ export class HostedTorrent {
   readonly #dhtPatience = new Patience(4_000, 300_000)
   /** Longer: trackers are few and asked by everybody. */
   readonly #trackerPatience = new Patience(15_000, trackerIntervalMs)
+  #isDhtAsked = false
   #receivedBytes = 0
   #uploadedBytes = 0
   #lastStats = ''
@@ -139,6 +140,17 @@ export class HostedTorrent {
     })
     torrent.on('done', () => { this.#trackers.complete() })
     this.#trackers.add(this.#isPrivate ? metadata?.trackers ?? [] : options.trackers)
+    this.#askDht()
+  }
+
+  /** WebTorrent asks the DHT by itself; this tells when it has been asked. */
+  #askDht (): void {
+    const { dht } = this.#client
+    const done = (): void => { this.#isDhtAsked = true }
+    const ask = (): void => { if (dht && !this.#isOver) dht.lookup(this.infohash, done) }
+    if (!dht || this.#isPrivate) done()
+    else if (dht.ready) ask()
+    else dht.once('ready', ask)
   }
 
   /** What somebody wants most of what peers are there for; null: nothing that would take memory. */
@@ -272,7 +284,9 @@ export class HostedTorrent {
       receivedBytes: this.#receivedBytes,
       uploadedBytes: this.#uploadedBytes,
       downloadSpeed: Math.round(this.#torrent.downloadSpeed),
-      uploadSpeed: Math.round(this.#torrent.uploadSpeed)
+      uploadSpeed: Math.round(this.#torrent.uploadSpeed),
+      fetching: this.#torrent.ready ? begunPieces(this.#torrent) : [],
+      isBarren: this.#isDhtAsked && this.#trackers.isAnswered && this.#addresses.size === 0 && connected + connecting === 0
     }
     const text = JSON.stringify(stats)
     if (text === this.#lastStats) return null

@@ -24,6 +24,8 @@ export interface HttpTrackerOptions {
   readonly fetcher: Pick<Fetcher, 'get'>
   readonly announcement: () => Announcement
   readonly onPeer: (address: string) => void
+  /** After the peers of an answer. */
+  readonly onAnswer: () => void
   readonly onProblem: (message: string) => void
 }
 
@@ -81,6 +83,7 @@ export class HttpTracker {
       const wanted = reply.get('interval')
       if (typeof wanted === 'number') seconds = Math.min(Math.max(wanted, INTERVAL_SECONDS.least), INTERVAL_SECONDS.most)
       for (const peer of peersOf(reply)) this.#options.onPeer(peer)
+      this.#options.onAnswer()
     } catch (error) {
       if (!this.#over.signal.aborted) this.#options.onProblem(error instanceof Error ? error.message : String(error))
     } finally {

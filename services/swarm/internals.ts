@@ -152,6 +152,15 @@ export function heldBytes (torrent: Torrent, isKept: (piece: number) => boolean)
   return bytes
 }
 
+/** The pieces that are begun: blocks of them were asked for, and they are not verified yet. */
+export function begunPieces (torrent: Torrent): number[] {
+  const begun: number[] = []
+  for (const [index, piece] of torrent.pieces.entries()) {
+    if (piece !== null && piece._buffer !== null && (piece._reservations > (piece._cancellations?.length ?? 0) || piece.missing < piece.length)) begun.push(index)
+  }
+  return begun
+}
+
 /** Forgets the blocks of pieces that are begun, not complete, and not meant to be kept. */
 export function dropHeld (torrent: Torrent, isKept: (piece: number) => boolean): void {
   for (const [index, piece] of torrent.pieces.entries()) {

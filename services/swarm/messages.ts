@@ -59,6 +59,10 @@ export interface HostStats {
   readonly uploadedBytes: number
   readonly downloadSpeed: number
   readonly uploadSpeed: number
+  /** Pieces of which blocks were asked for. */
+  readonly fetching: readonly number[]
+  /** No tracker, and no node of the DHT, knew of anybody: all were asked, and answered or failed. */
+  readonly isBarren: boolean
 }
 
 /** From the swarm's process to the server. */

@@ -4,7 +4,7 @@ import { isHopeful, openFilledFile } from '../pieces/filled-file.ts'
 import { parseMetadata } from '../torrent/metadata.ts'
 import type { Log } from '../log.ts'
 import type { Filler } from '../pieces/filler.ts'
-import type { Source, SourceFile, StreamRequest } from '../source.ts'
+import type { Source, SourceFile, StartReport, StreamRequest } from '../source.ts'
 import type { ClosableFiller, Torrent } from '../torrent/torrent.ts'
 import type { Torrents } from '../torrent/torrents.ts'
 import type { Swarm, SwarmTorrent } from './swarm.ts'
@@ -27,10 +27,10 @@ export function p2pSource (options: P2pSourceOptions): Omit<Source, 'priority'> 
   return {
     name: 'p2p',
     turnMs: timeoutMs,
-    async open (request, signal) {
+    async open (request, signal, report) {
       const lease = torrents.join(request.infohash, { trackers: request.trackers })
       try {
-        return await openFromSwarm(request, lease.torrent, options, signal)
+        return await openFromSwarm(request, lease.torrent, options, signal, report)
       } finally {
         lease.release()
       }
@@ -39,7 +39,7 @@ export function p2pSource (options: P2pSourceOptions): Omit<Source, 'priority'> 
   }
 }
 
-async function openFromSwarm (request: StreamRequest, torrent: Torrent, options: P2pSourceOptions, signal: AbortSignal): Promise<SourceFile> {
+async function openFromSwarm (request: StreamRequest, torrent: Torrent, options: P2pSourceOptions, signal: AbortSignal, report: StartReport): Promise<SourceFile> {
   const { swarm, torrents, timeoutMs, stallTimeoutMs, log } = options
   await abortable(torrent.load(), signal)
   if (swarm.status.state === 'unavailable') throw new CodedError('P2P_UNAVAILABLE', swarm.status.reason)
@@ -51,7 +51,7 @@ async function openFromSwarm (request: StreamRequest, torrent: Torrent, options:
   try {
     return await race(signal,
       async (signal) => await openFilledFile(request, { torrents, store: await torrent.ready(signal), filler, stallTimeoutMs }, signal),
-      async (signal) => await hopeless(torrent, filler, timeoutMs, signal)
+      async (signal) => await hopeless(torrent, filler, timeoutMs, signal, report)
     )
   } catch (error) {
     const reason = startEnded(error) ? outOfTime(filler) : error
@@ -66,9 +66,12 @@ async function openFromSwarm (request: StreamRequest, torrent: Torrent, options:
  * Rejects with P2P_TIMEOUT once P2P's turn is over and no peer is connected. The turn counts from the torrent's start;
  * for a swarm that has already delivered, from now.
  */
-async function hopeless (torrent: Torrent, filler: Filler, timeoutMs: number, signal: AbortSignal): Promise<never> {
+async function hopeless (torrent: Torrent, filler: Filler, timeoutMs: number, signal: AbortSignal, report: StartReport): Promise<never> {
   const endsAt = (filler.receivedBytes > 0 ? performance.now() : torrent.startedAt) + timeoutMs
-  while (performance.now() < endsAt || filler.isHopeful) await pause(HOPE_INTERVAL_MS, signal)
+  while (performance.now() < endsAt || filler.isHopeful) {
+    if (filler.isBarren === true) report.hopeless()
+    await pause(HOPE_INTERVAL_MS, signal)
+  }
   throw new CodedError('P2P_TIMEOUT', `no peer delivered data within ${timeoutMs} ms (${filler.state})`)
 }
 

@@ -57,7 +57,7 @@ const hopelessDeaths = 5
 const defaultHeapMb = 256
 const defaultWindowBytes = 64 * 1024 * 1024
 
-const noStats: HostStats = { peersKnown: 0, peersConnected: 0, peersConnecting: 0, receivedBytes: 0, uploadedBytes: 0, downloadSpeed: 0, uploadSpeed: 0 }
+const noStats: HostStats = { peersKnown: 0, peersConnected: 0, peersConnecting: 0, receivedBytes: 0, uploadedBytes: 0, downloadSpeed: 0, uploadSpeed: 0, fetching: [], isBarren: false }
 
 /**
  * The swarm as the server sees it: WebTorrent in a process of its own, which is started, restarted when it dies, and
@@ -264,6 +264,11 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     return this.#failure === null && this.#now.peersConnected + this.#now.peersConnecting > 0
   }
 
+  /** Everybody was asked, and nobody knows of a peer. */
+  get isBarren (): boolean {
+    return this.#now.isBarren
+  }
+
   get peersConnected (): number {
     return this.#now.peersConnected
   }
@@ -292,6 +297,7 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     store.on('layout', this.#onLayout)
     store.on('verified', this.#onVerified)
     store.on('dropped', this.#onDropped)
+    store.inFlight.on('change', this.#onInFlight)
     this.#sendAttach()
     // Without what the store has to check first, of which nothing was known before.
     if (!this.demand.isEmpty) this.#sendDemandSoon()
@@ -319,7 +325,9 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     this.#store?.off('layout', this.#onLayout)
     this.#store?.off('verified', this.#onVerified)
     this.#store?.off('dropped', this.#onDropped)
+    this.#store?.inFlight.off('change', this.#onInFlight)
     this.#now = noStats
+    this.#tellFetching()
     this.#link.onLeave()
   }
 
@@ -338,6 +346,7 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     this.#pastUploaded += this.#now.uploadedBytes
     this.#now = noStats
     this.#blocked = null
+    this.#tellFetching()
     this.emit('stats')
   }
 
@@ -349,6 +358,7 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
       case 'bytes': this.#takeBytes(reply.piece, Buffer.from(reply.bytes.buffer, reply.bytes.byteOffset, reply.bytes.byteLength)).catch((error: unknown) => { this.#giveBack(reply.piece, error) }); return
       case 'stats':
         this.#now = reply.stats
+        this.#tellFetching()
         this.emit('stats')
         return
       case 'blocked': {
@@ -422,6 +432,16 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     this.#sendDemandSoon()
   }
 
+  /** What another filler has begun to fetch is not asked of the peers, too. */
+  readonly #onInFlight = (filler: string): void => {
+    if (filler !== this.name && !this.demand.isEmpty) this.#sendDemandSoon()
+  }
+
+  #tellFetching (): void {
+    const store = this.#store
+    store?.inFlight.set(this.name, this.#now.fetching.map((piece) => store.geometry.piece(piece)))
+  }
+
   #forget (piece: number): void {
     this.#remember(piece, false)
     this.#send({ type: 'dropped', id: this.#link.id, pieces: [piece] })
@@ -457,8 +477,8 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
   /** What the peers are to be asked for. What is still to be checked is most likely there. */
   #wishes (): WantedRange[] {
     const store = this.#store
-    if (store === null || store.uncheckedCount === 0) return this.demand.ranges().map(({ first, last, urgency }) => [first, last, urgency])
-    return this.demand.rangesWithout(piece => store.isUnchecked(store.geometry.piece(piece)))
+    if (store === null || (store.uncheckedCount === 0 && !store.inFlight.isShared(this.name))) return this.demand.ranges().map(({ first, last, urgency }) => [first, last, urgency])
+    return this.demand.rangesWithout(piece => store.isUnchecked(store.geometry.piece(piece)) || store.inFlight.isTaken(piece, this.name))
   }
 
   #sendDemand (): void {

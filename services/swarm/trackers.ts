@@ -51,6 +51,8 @@ export class Trackers {
   /** By URL; null while it is not open, because its name is being looked up, or cannot be, or it is refused. */
   readonly #trackers = new Map<string, Opened | null>()
   readonly #opening = new Set<string>()
+  /** Of which nothing has been heard yet, neither an answer nor a failure. */
+  readonly #silent = new Set<string>()
   readonly #timer: NodeJS.Timeout
   #isOver = false
   #isComplete = false
@@ -61,11 +63,15 @@ export class Trackers {
     this.#timer.unref()
   }
 
+  /** Has each of them answered, or failed? */
+  get isAnswered (): boolean { return this.#silent.size === 0 }
+
   /** Asks these, too. Those that are asked already are skipped. */
   add (urls: readonly string[]): void {
     for (const url of urls) {
       if (this.#isOver || this.#trackers.has(url)) continue
       this.#trackers.set(url, null)
+      this.#silent.add(url)
       void this.#open(url)
     }
   }
@@ -107,6 +113,7 @@ export class Trackers {
       opened.tracker.start()
       before?.tracker.stop().catch(() => {})
     } catch (error) {
+      this.#silent.delete(text)
       if (!this.#isOver) this.#options.onProblem(text, error instanceof Error ? error.message : String(error))
     } finally {
       this.#opening.delete(text)
@@ -127,22 +134,31 @@ export class Trackers {
       if (before !== null && addresses.includes(before.address ?? '')) return before
       const [address] = addresses
       if (address === undefined) throw new Error(`${url.hostname} resolves to no public address of another machine`)
-      return { tracker: this.#library(`udp://${address}:${url.port === '' ? 80 : url.port}`, 'tracker', null), address }
+      return { tracker: this.#library(text, `udp://${address}:${url.port === '' ? 80 : url.port}`, 'tracker', null), address }
     }
     if (before !== null) return before
     const source = trusted.has(text) ? await sourceOf(url) : 'tracker'
-    if (protocol === 'http:' || protocol === 'https:') return { tracker: this.#http(new URL(`${scheme}${rest}`), isTrusted, source), address: null }
-    return { tracker: this.#library(text, source, isTrusted || protocol === 'udp:' ? null : protocol === 'wss:' ? wsAgents['wss:'] : wsAgents['ws:']), address: null }
+    if (protocol === 'http:' || protocol === 'https:') return { tracker: this.#http(text, new URL(`${scheme}${rest}`), isTrusted, source), address: null }
+    return { tracker: this.#library(text, text, source, isTrusted || protocol === 'udp:' ? null : protocol === 'wss:' ? wsAgents['wss:'] : wsAgents['ws:']), address: null }
   }
 
-  #http (url: URL, isTrusted: boolean, source: PeerSource): Tracker {
+  #http (text: string, url: URL, isTrusted: boolean, source: PeerSource): Tracker {
     const { fetcher, announcement, onPeer, onProblem } = this.#options
     return new HttpTracker({
-      url, isTrusted, fetcher, announcement, onPeer: (address) => { onPeer(address, source) }, onProblem: (message) => { onProblem(url.host, message) }
+      url,
+      isTrusted,
+      fetcher,
+      announcement,
+      onPeer: (address) => { onPeer(address, source) },
+      onAnswer: () => { this.#silent.delete(text) },
+      onProblem: (message) => {
+        this.#silent.delete(text)
+        onProblem(url.host, message)
+      }
     })
   }
 
-  #library (url: string, source: PeerSource, agent: HttpAgent | null): Tracker {
+  #library (text: string, url: string, source: PeerSource, agent: HttpAgent | null): Tracker {
     const { rtc, announcement, onPeer } = this.#options
     const { infohash, peerId, port, userAgent } = announcement()
     const client = new Client({
@@ -160,8 +176,7 @@ export class Trackers {
       }
     })
     // A tracker that fails is no news: others are asked, and it is asked again.
-    client.on('error', () => {})
-    client.on('warning', () => {})
+    for (const event of ['error', 'warning', 'update']) client.on(event, () => { this.#silent.delete(text) })
     client.on('peer', (peer: unknown) => { if (!this.#isOver) onPeer(peer, source) })
     client.setInterval(INTERVAL_MS)
     return {

@@ -19,6 +19,9 @@ declare module 'webtorrent' {
     readonly _buffer: readonly unknown[] | null
     /** All blocks arrived: it is being hashed or written. */
     readonly _flushed: boolean
+    /** Blocks from the first on that were asked for; those of them that are to be asked for again. */
+    readonly _reservations: number
+    readonly _cancellations: readonly number[] | null
     reserve (): number
   }
 
@@ -142,6 +145,7 @@ declare module 'webtorrent' {
   }
 
   export interface Dht extends EventEmitter {
+    readonly ready: boolean
     readonly nodes: { count (): number }
     readonly _rpc: { readonly socket: DhtSocket }
     /** Finds peers, which are told to every torrent of this infohash. */

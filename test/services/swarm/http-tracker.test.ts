@@ -20,7 +20,7 @@ interface Asked {
 function ask (t: Test, fetcher: Fetcher, url: URL, isTrusted = true): Asked {
   const peers: string[] = []
   const problems: string[] = []
-  const tracker = new HttpTracker({ url, isTrusted, fetcher, announcement, onPeer: (peer) => { peers.push(peer) }, onProblem: (message) => { problems.push(message) } })
+  const tracker = new HttpTracker({ url, isTrusted, fetcher, announcement, onPeer: (peer) => { peers.push(peer) }, onAnswer () {}, onProblem: (message) => { problems.push(message) } })
   t.teardown(async () => { await tracker.stop() })
   tracker.start()
   return { tracker, peers, problems }

@@ -102,7 +102,7 @@ t.test('killed -> it starts again and gets all torrents, with what is verified b
   const torrent = swarm.join(film.infohash, { torrent: film.torrent, trackers: ['http://127.0.0.1:1/a'], peers: [], store })
   const other = swarm.join('f'.repeat(40), nothing)
   torrent.demand.open().set([{ first: store.geometry.piece(2), last: store.geometry.piece(4), urgency: urgencies.waiting }])
-  make(torrent, { type: 'stats', id: 1, stats: { peersKnown: 2, peersConnected: 1, peersConnecting: 0, receivedBytes: 1_000, uploadedBytes: 10, downloadSpeed: 5, uploadSpeed: 0 } })
+  make(torrent, { type: 'stats', id: 1, stats: { peersKnown: 2, peersConnected: 1, peersConnecting: 0, receivedBytes: 1_000, uploadedBytes: 10, downloadSpeed: 5, uploadSpeed: 0, fetching: [2], isBarren: false } })
   await once(torrent, 'stats')
   t.equal(torrent.receivedBytes, 1_000)
   t.ok(torrent.isHopeful)
@@ -276,7 +276,7 @@ t.test('words about an earlier stay are not heard', async (t) => {
   swarm.join(film.infohash, nothing).leave()
   const torrent = swarm.join(film.infohash, nothing)
   torrent.on('failed', () => { t.fail('it did not') })
-  const statistics = { peersKnown: 9, peersConnected: 9, peersConnecting: 0, receivedBytes: 9, uploadedBytes: 9, downloadSpeed: 9, uploadSpeed: 9 }
+  const statistics = { peersKnown: 9, peersConnected: 9, peersConnecting: 0, receivedBytes: 9, uploadedBytes: 9, downloadSpeed: 9, uploadSpeed: 9, fetching: [], isBarren: false }
   make(torrent, { type: 'failed', id: 1, code: 'SOURCE_FAILED', reason: 'old' }, { type: 'stats', id: 2, stats: statistics })
   await once(torrent, 'stats')
   t.equal(torrent.state, '9 peers known, 9 connected, 9 bytes/s')
