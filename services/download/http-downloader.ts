@@ -15,7 +15,7 @@ import { RunPlan } from './run-plan.ts'
 import { StoreTrouble } from './store-trouble.ts'
 import { WantedRanges } from './wanted-ranges.ts'
 import type { Log } from '../log.ts'
-import type { PieceRange } from '../pieces/demand.ts'
+import type { PieceRange, Urgency } from '../pieces/demand.ts'
 import type { DownloadProgress, Filler } from '../pieces/filler.ts'
 import type { PieceIndex } from '../pieces/geometry.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
@@ -53,6 +53,9 @@ export interface HttpDownloaderOptions {
 const PIECES_IN_MEMORY_BYTES = 64 * 1024 * 1024
 /** How often what readers wait for is looked at while it is under way. */
 const WATCH_INTERVAL_MS = 250
+
+/** Of a mirror that was not measured yet, where another filler is at work. */
+const UNKNOWN_BYTES_PER_SECOND = 1_000_000
 
 /** The reason of a run that was ended by ourselves: nobody is to blame. */
 const NOT_NEEDED = new Error('the run is not needed any more')
@@ -103,10 +106,11 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     // A piece that is still to be checked is most likely right; if it is not, 'dropped' says so.
     const isThere = (piece: PieceIndex): boolean => store.has(piece) || store.isUnchecked(piece)
     this.#plan = new RunPlan({
-      store: { geometry: store.geometry, metadata: store.metadata, has: isThere }, records: this.#records, runs: this.#runs, assemblies: this.#assemblies, disputes: this.#disputes
+      store: { geometry: store.geometry, metadata: store.metadata, has: isThere }, records: this.#records, runs: this.#runs, assemblies: this.#assemblies, disputes: this.#disputes, isElsewhere: (piece, urgency) => this.#isElsewhere(piece, urgency)
     })
     this.#rightOfWay = new RightOfWay(this.#schedule)
     this.demand.on('change', this.#schedule)
+    store.inFlight.on('change', this.#onInFlight)
     store.on('verified', this.#onVerified)
     store.on('dropped', this.#schedule)
     store.on('finished', this.#onFinished)
@@ -130,6 +134,7 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   async close (): Promise<void> {
     this.#isClosed = true
     this.demand.off('change', this.#schedule)
+    this.#store.inFlight.off('change', this.#onInFlight)
     this.#store.off('verified', this.#onVerified)
     this.#store.off('dropped', this.#schedule)
     this.#store.off('finished', this.#onFinished)
@@ -137,6 +142,7 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     clearTimeout(this.#timer)
     for (const run of this.#runs) run.stop.abort(NOT_NEEDED)
     await Promise.all(this.#ended)
+    this.#store.inFlight.set(this.name, new Map())
     this.#assemblies.clear()
   }
 
@@ -148,6 +154,18 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
       this.#isScheduled = false
       if (!this.#isClosed) this.#update()
     })
+  }
+
+  readonly #onInFlight = (filler: string): void => {
+    if (filler !== this.name && !this.demand.isEmpty) this.#schedule()
+  }
+
+  /** Somebody asks anew: whatever failed may be tried at once. */
+  retry (): void {
+    for (const record of this.#records) record.reset()
+    this.#storeTrouble.clear()
+    this.#failure = null
+    this.#schedule()
   }
 
   readonly #onVerified = (piece: PieceIndex): void => {
@@ -172,8 +190,28 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     }
     this.#discardLeftovers()
     if (now >= this.#storeTrouble.retryAt) this.#startRuns(now)
+    this.#tellFetching()
     this.#judge()
     this.#planNextLook(now)
+  }
+
+  /** What another filler has begun is left to it, unless a reader waits and this download would have it sooner. */
+  #isElsewhere (piece: PieceIndex, urgency: Urgency): boolean {
+    const readyAt = this.#store.inFlight.readyAt(piece, this.name)
+    if (readyAt === null || urgency < urgencies.waiting) return readyAt !== null
+    const fastest = Math.max(0, ...this.#records.map((record) => record.isHopeful ? record.bytesPerSecond ?? UNKNOWN_BYTES_PER_SECOND : 0))
+    return readyAt <= performance.now() + this.#store.geometry.lengthOf(piece) / Math.max(1, fastest) * 1000
+  }
+
+  #tellFetching (): void {
+    const { geometry } = this.#store
+    const pieces = new Map<PieceIndex, number>()
+    for (const run of this.#runs) {
+      if (run.isAborted || run.position >= run.end) continue
+      const { first, last } = geometry.piecesOf({ start: run.position, end: run.end - 1 })
+      for (let index: number = first; index <= last; index++) pieces.set(geometry.piece(index), Infinity)
+    }
+    this.#store.inFlight.set(this.name, pieces)
   }
 
   #isOfUse (run: Run): boolean {

@@ -162,6 +162,17 @@ export class MirrorRecord {
     if (now >= this.#retryAt) this.#failures = 0
   }
 
+  /** Somebody asks anew: nothing of what went wrong counts any more. */
+  reset (): void {
+    this.#failures = 0
+    this.#retryAt = -Infinity
+    this.#refusal = null
+    this.#maxRuns = Infinity
+    this.#missingFiles.clear()
+    this.#changedFiles.clear()
+    this.score.quarantines.delete(this.#infohash)
+  }
+
   lacks (file: TorrentFile, why: string): void {
     this.#missingFiles.add(file.index)
     this.#outcome = why

@@ -33,6 +33,8 @@ export interface RunPlanOptions {
   readonly assemblies: Pick<Assemblies<MirrorRecord>, 'get'>
   /** Pieces that were wrong, and who had sent them. */
   readonly disputes: Pick<Disputes<MirrorRecord>, 'has' | 'suspectsOf'>
+  /** Does another filler bring the piece, soon enough for this urgency? */
+  readonly isElsewhere: (piece: PieceIndex, urgency: Urgency) => boolean
 }
 
 export interface NextOptions {
@@ -171,7 +173,7 @@ export class RunPlan {
       if (urgency < atLeast) return
       for (let i: number = first; i <= last; i++) {
         const piece = this.#store.geometry.piece(i)
-        if (!this.#store.has(piece)) yield { piece, urgency }
+        if (!this.#store.has(piece) && !this.#options.isElsewhere(piece, urgency)) yield { piece, urgency }
       }
     }
   }
@@ -277,7 +279,7 @@ export class RunPlan {
     while (end < geometry.lengthBytes) {
       const piece = geometry.pieceAt(end)
       const span = this.spanOf(piece)
-      if (span.end - gap.start > limitBytes || !this.isWanted(piece) || this.#store.has(piece) || this.#options.disputes.has(piece)) break
+      if (span.end - gap.start > limitBytes || !this.isWanted(piece) || this.#store.has(piece) || this.#options.disputes.has(piece) || this.#options.isElsewhere(piece, gap.urgency)) break
       if (hasAnyOf(this.#options.assemblies.get(piece), span) || this.#live().some((run) => overlaps(run.span, span)) || this.#choice.reach(record, span) < span.end) break
       end = span.end
     }

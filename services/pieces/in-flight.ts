@@ -8,30 +8,33 @@ import type { PieceIndex } from './geometry.ts'
  * Event `change`: what this filler fetches is not what it was.
  */
 export class InFlight extends EventEmitter<{ change: [filler: string] }> {
-  readonly #pieces = new Map<string, ReadonlySet<number>>()
+  readonly #pieces = new Map<string, ReadonlyMap<number, number>>()
 
   constructor () {
     super()
     this.setMaxListeners(0)
   }
 
-  /** All that the filler fetches now. */
-  set (filler: string, pieces: Iterable<PieceIndex>): void {
+  /** All that the filler fetches now, and when (performance.now()) it expects to have it: Infinity where nobody can say. */
+  set (filler: string, pieces: ReadonlyMap<PieceIndex, number>): void {
     const before = this.#pieces.get(filler)
-    const now = new Set<number>(pieces)
-    if (now.size === (before?.size ?? 0) && [...now].every((piece) => before?.has(piece))) return
-    if (now.size === 0) this.#pieces.delete(filler)
-    else this.#pieces.set(filler, now)
-    this.emit('change', filler)
+    const isSame = pieces.size === (before?.size ?? 0) && [...pieces.keys()].every((piece) => before?.has(piece))
+    if (pieces.size === 0) this.#pieces.delete(filler)
+    else this.#pieces.set(filler, pieces)
+    if (!isSame) this.emit('change', filler)
   }
 
-  /** Does a filler with another name fetch it? */
-  isTaken (piece: number, filler: string): boolean {
-    for (const [other, pieces] of this.#pieces) if (other !== filler && pieces.has(piece)) return true
-    return false
+  /** When another filler expects to have it; null: no other one fetches it. */
+  readyAt (piece: number, filler: string): number | null {
+    let soonest: number | null = null
+    for (const [other, pieces] of this.#pieces) {
+      const at = other === filler ? undefined : pieces.get(piece)
+      if (at !== undefined) soonest = Math.min(at, soonest ?? Infinity)
+    }
+    return soonest
   }
 
-  /** Does a filler with another name fetch anything? */
+  /** Does another filler fetch anything? */
   isShared (filler: string): boolean {
     for (const other of this.#pieces.keys()) if (other !== filler) return true
     return false

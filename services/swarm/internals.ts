@@ -152,11 +152,11 @@ export function heldBytes (torrent: Torrent, isKept: (piece: number) => boolean)
   return bytes
 }
 
-/** The pieces that are begun: blocks of them were asked for, and they are not verified yet. */
-export function begunPieces (torrent: Torrent): number[] {
-  const begun: number[] = []
+/** The pieces that are begun, and what of them is missing: blocks of them were asked for, and they are not verified yet. */
+export function begunPieces (torrent: Torrent): Array<[piece: number, missingBytes: number]> {
+  const begun: Array<[number, number]> = []
   for (const [index, piece] of torrent.pieces.entries()) {
-    if (piece !== null && piece._buffer !== null && (piece._reservations > (piece._cancellations?.length ?? 0) || piece.missing < piece.length)) begun.push(index)
+    if (piece !== null && piece._buffer !== null && (piece._reservations > (piece._cancellations?.length ?? 0) || piece.missing < piece.length)) begun.push([index, piece.missing])
   }
   return begun
 }

@@ -59,8 +59,8 @@ export interface HostStats {
   readonly uploadedBytes: number
   readonly downloadSpeed: number
   readonly uploadSpeed: number
-  /** Pieces of which blocks were asked for. */
-  readonly fetching: readonly number[]
+  /** Pieces of which blocks were asked for, and how many bytes of each are missing. */
+  readonly fetching: ReadonlyArray<readonly [piece: number, missingBytes: number]>
   /** No tracker, and no node of the DHT, knew of anybody: all were asked, and answered or failed. */
   readonly isBarren: boolean
 }

@@ -439,7 +439,15 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
 
   #tellFetching (): void {
     const store = this.#store
-    store?.inFlight.set(this.name, this.#now.fetching.map((piece) => store.geometry.piece(piece)))
+    if (store === null) return
+    const { fetching, downloadSpeed } = this.#now
+    const now = performance.now()
+    let missing = 0
+    // As if they came one after the other: that is how they are asked for.
+    store.inFlight.set(this.name, new Map(fetching.map(([piece, missingBytes]) => {
+      missing += missingBytes
+      return [store.geometry.piece(piece), downloadSpeed > 0 ? now + missing / downloadSpeed * 1000 : Infinity]
+    })))
   }
 
   #forget (piece: number): void {
@@ -478,7 +486,7 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
   #wishes (): WantedRange[] {
     const store = this.#store
     if (store === null || (store.uncheckedCount === 0 && !store.inFlight.isShared(this.name))) return this.demand.ranges().map(({ first, last, urgency }) => [first, last, urgency])
-    return this.demand.rangesWithout(piece => store.isUnchecked(store.geometry.piece(piece)) || store.inFlight.isTaken(piece, this.name))
+    return this.demand.rangesWithout(piece => store.isUnchecked(store.geometry.piece(piece)) || store.inFlight.readyAt(piece, this.name) !== null)
   }
 
   #sendDemand (): void {

@@ -8,6 +8,8 @@ import type { Metadata } from './metadata.ts'
 /** A filler as its torrent keeps it: closed with the torrent. */
 export interface ClosableFiller extends Filler {
   close (): Promise<void> | void
+  /** Forgets what failed, and tries it anew. */
+  retry? (): void
 }
 
 /** What may help to find a torrent; none of it is trusted. */
@@ -95,9 +97,10 @@ export class Torrent extends EventEmitter<{ hints: [], filler: [ClosableFiller] 
     if (isNew) this.emit('hints')
   }
 
-  /** Somebody asks anew: a lookup that failed is worth another. */
+  /** Somebody asks anew: whatever failed is worth another try. */
   askAgain (): void {
     this.#reasonsToLook++
+    for (const filler of this.#liveFillers) filler.retry?.()
   }
 
   /** Opens the store where metadata is on disk already. Throws STORE_FAILED; then the next caller tries again. */

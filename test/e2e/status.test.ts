@@ -15,9 +15,10 @@ t.test('of what nobody ever asked for, the status says so, and asks nobody', asy
   t.match(await jsonFrom(`${url}/stream/status/nonsense`), { status: 404, body: { reasons: [{ code: 'INFOHASH_INVALID' }] } })
 })
 
-t.test('a dead torrent is a 404 with every reason once; the second request has it at once, with the time to come back', async (t) => {
+t.test('a dead torrent is a 404 with every reason once; the second request has it at once, with the time to come back, until it is added again', async (t) => {
   const torrent = await makeTorrent({ 'Film.mp4': testBytes(300_000, 'film') })
-  const mirror = await startMirror(t, torrent, { before (_request, response) { response.writeHead(500).end() } })
+  let isHere = false
+  const mirror = await startMirror(t, torrent, { before (_request, response) { if (!isHere) response.writeHead(500).end() } })
   const { url } = await startApp(t, { TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl })
   const first = await jsonFrom(`${url}/stream/proxy/${torrent.infohash}`)
   t.match(first, { status: 404, body: { reasons: [{ source: 'http-fallback', code: 'HTTP_MIRRORS_FAILED', retryInMs: Number }] } })
@@ -28,6 +29,10 @@ t.test('a dead torrent is a 404 with every reason once; the second request has i
   t.equal(mirror.requests.length, asked, 'nobody was asked')
   const { body } = await jsonFrom(`${url}/stream/status/${torrent.infohash}`)
   t.match(body, { state: 'failed', reason: /http-fallback: no mirror can deliver: .*status 500/, retryAfterSeconds: Number, lastStart: { source: null, refusals: [{ code: 'HTTP_MIRRORS_FAILED' }] } })
+
+  isHere = true
+  await jsonFrom(`${url}/api/torrents`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ infoHash: torrent.infohash }) })
+  t.equal((await bytesFrom(`${url}/stream/proxy/${torrent.infohash}`)).length, 300_000)
 })
 
 t.test('while a client waits the status says for what; afterwards it has the story of the response', async (t) => {

@@ -38,7 +38,7 @@ class Setting {
     }))
     for (const record of this.records) if (!record.mirror.name.startsWith('new')) record.answered(this.file(), { isWholeFile: false, validator: null })
     this.plan = new RunPlan({
-      store: { geometry: this.geometry, metadata: torrent.metadata, has: (piece) => this.there.has(piece) }, records: this.records, runs: this.runs, assemblies: this.assemblies, disputes: this.disputes
+      store: { geometry: this.geometry, metadata: torrent.metadata, has: (piece) => this.there.has(piece) }, records: this.records, runs: this.runs, assemblies: this.assemblies, disputes: this.disputes, isElsewhere: () => false
     })
   }
 

@@ -102,7 +102,7 @@ t.test('killed -> it starts again and gets all torrents, with what is verified b
   const torrent = swarm.join(film.infohash, { torrent: film.torrent, trackers: ['http://127.0.0.1:1/a'], peers: [], store })
   const other = swarm.join('f'.repeat(40), nothing)
   torrent.demand.open().set([{ first: store.geometry.piece(2), last: store.geometry.piece(4), urgency: urgencies.waiting }])
-  make(torrent, { type: 'stats', id: 1, stats: { peersKnown: 2, peersConnected: 1, peersConnecting: 0, receivedBytes: 1_000, uploadedBytes: 10, downloadSpeed: 5, uploadSpeed: 0, fetching: [2], isBarren: false } })
+  make(torrent, { type: 'stats', id: 1, stats: { peersKnown: 2, peersConnected: 1, peersConnecting: 0, receivedBytes: 1_000, uploadedBytes: 10, downloadSpeed: 5, uploadSpeed: 0, fetching: [[2, 5]], isBarren: false } })
   await once(torrent, 'stats')
   t.equal(torrent.receivedBytes, 1_000)
   t.ok(torrent.isHopeful)
