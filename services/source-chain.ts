@@ -235,7 +235,8 @@ export class SourceChain {
             hedgeDelayMs: this.#options.hedgeDelayMs,
             timeoutMs: Math.min(want.limitMs, this.#options.startTimeoutMs),
             engaged: undefined,
-            accepts: want.accepts
+            accepts: want.accepts,
+            asksAgain: true
           }, signal)
           this.#remember(infohash, walked.file)
           current = walked

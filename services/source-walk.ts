@@ -38,6 +38,8 @@ export interface WalkOptions {
   readonly onRefusal?: (refusal: Refusal) => Refusal
   /** A file that is not accepted is passed over, with a reason. */
   readonly accepts?: (file: SourceFile) => boolean
+  /** While one source is still at work, others that refused for now are asked again, with growing pauses. */
+  readonly asksAgain?: boolean
 }
 
 /** No source could serve the request; `refusals` says why, one for each source that was asked and did not say "not mine". */
@@ -62,6 +64,7 @@ export class NothingServes extends Error {
 }
 
 const ENGAGED_DELAY_MS = 50
+const ASK_AGAIN_MS = { first: 250, longest: 5000 }
 
 /** How long a source that was told to stop may take to say why in its own words. */
 const LAST_WORDS_MS = 200
@@ -72,6 +75,8 @@ interface Attempt {
   readonly source: Source
   readonly controller: AbortController
   readonly startedAt: number
+  /** How often this source has been asked before. */
+  readonly tries: number
   outcome: Outcome | null
   durationMs: number
   readonly settled: Promise<void>
@@ -114,7 +119,13 @@ export async function walkSources (
         attempts.push(begin(next, request, options))
         continue
       }
-      await firstOf(pending.flatMap(({ settled, hopeless, isHopeless }) => isHopeless ? [settled] : [settled, hopeless]), next === undefined ? Infinity : waitMs, stop)
+      const again = options.asksAgain === true ? nextToAskAgain(attempts) : null
+      if (again !== null && again.inMs <= 0) {
+        attempts[again.index] = begin(again.source, request, options, again.tries)
+        continue
+      }
+      const news = pending.flatMap(({ settled, hopeless, isHopeless }) => isHopeless ? [settled] : [settled, hopeless])
+      await firstOf(news, Math.min(next === undefined ? Infinity : waitMs, again?.inMs ?? Infinity), stop)
     }
     signal.throwIfAborted()
     for (const { controller } of attempts) controller.abort(timeUp.signal.reason)
@@ -128,7 +139,7 @@ export async function walkSources (
   }
 }
 
-function begin (source: Source, request: StreamRequest, { recall, accepts = () => true }: WalkOptions): Attempt {
+function begin (source: Source, request: StreamRequest, { recall, accepts = () => true }: WalkOptions, tries = 0): Attempt {
   const controller = new AbortController()
   const hopeless = Promise.withResolvers<void>()
   const startedAt = performance.now()
@@ -155,6 +166,7 @@ function begin (source: Source, request: StreamRequest, { recall, accepts = () =
     source,
     controller,
     startedAt,
+    tries,
     outcome: remembered === null ? null : { refusal: remembered },
     durationMs: 0,
     settled: Promise.resolve().then(remembered === null ? settle : () => {}),
@@ -162,6 +174,16 @@ function begin (source: Source, request: StreamRequest, { recall, accepts = () =
     hopeless: hopeless.promise
   }
   return attempt
+}
+
+/** Which of those that refused for now is asked again first, and when. */
+function nextToAskAgain (attempts: readonly Attempt[]): { index: number, source: Source, tries: number, inMs: number } | null {
+  const waiting = attempts.flatMap(({ source, outcome, startedAt, durationMs, tries }, index) => {
+    if (outcome === null || !('refusal' in outcome) || !outcome.refusal.isTemporary) return []
+    const pauseMs = Math.min(ASK_AGAIN_MS.first * 2 ** tries, ASK_AGAIN_MS.longest)
+    return [{ index, source, tries: tries + 1, inMs: startedAt + durationMs + pauseMs - performance.now() }]
+  })
+  return waiting.sort((a, b) => a.inMs - b.inMs)[0] ?? null
 }
 
 function refusalOf (source: Source, error: unknown): Refusal {

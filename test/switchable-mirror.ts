@@ -63,7 +63,7 @@ export async function startSwitchableMirror (t: Test, torrent: TestTorrent, { by
       sent += granted
       const isFull = !response.write(bytes.subarray(position, position + granted))
       position += granted
-      if (isFull) await Promise.race([once(response, 'drain'), once(response, 'close')])
+      if (isFull) await drained(response)
     }
     response.end()
   }
@@ -90,4 +90,14 @@ export async function startSwitchableMirror (t: Test, torrent: TestTorrent, { by
     },
     setBytesPerSecond (bytesPerSecond) { rate = bytesPerSecond }
   }
+}
+
+async function drained (response: ServerResponse): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      response.off('drain', done).off('close', done)
+      resolve()
+    }
+    response.on('drain', done).on('close', done)
+  })
 }

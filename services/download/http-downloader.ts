@@ -160,6 +160,17 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     if (filler !== this.name && !this.demand.isEmpty) this.#schedule()
   }
 
+  /** A source is asked to open this: what failed is tried at once, for as often as that happens is bounded there. */
+  hurry (): void {
+    this.#forgive(performance.now())
+    this.#schedule()
+  }
+
+  #forgive (now: number): void {
+    for (const record of this.#records) record.forgive(now)
+    this.#storeTrouble.clear()
+  }
+
   /** Somebody asks anew: whatever failed may be tried at once. */
   retry (): void {
     for (const record of this.#records) record.reset()
@@ -180,10 +191,7 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   /** Brings the runs in line with what is wanted. Called whenever either may have changed, and safe to call at any time. */
   #update (): void {
     const now = performance.now()
-    if (this.#wanted.update()) {
-      for (const record of this.#records) record.forgive(now)
-      this.#storeTrouble.clear()
-    }
+    if (this.#wanted.update()) this.#forgive(now)
     this.#plan.ranges = this.#wanted.ranges
     for (const run of this.#runs) {
       if (!this.#isOfUse(run)) run.stop.abort(NOT_NEEDED)

@@ -15,7 +15,7 @@ import type { PieceMemory } from './piece-memory.ts'
 import type { Log } from '../log.ts'
 import type { Filler } from '../pieces/filler.ts'
 import type { Source, SourceFile, StreamRequest } from '../source.ts'
-import type { Torrent } from '../torrent/torrent.ts'
+import type { ClosableFiller, Torrent } from '../torrent/torrent.ts'
 import type { Torrents } from '../torrent/torrents.ts'
 import type { Metadata } from '../torrent/metadata.ts'
 import type { Mirror } from './mirror.ts'
@@ -69,9 +69,10 @@ export function httpSource (options: HttpSourceOptions): Omit<Source, 'priority'
 async function openFromMirrors (request: StreamRequest, torrent: Torrent, options: HttpSourceOptions, signal: AbortSignal): Promise<SourceFile> {
   const { torrents, stallTimeoutMs } = options
   await abortable(torrent.load(), signal)
-  let filler: Filler
+  let filler: ClosableFiller
   try {
     filler = await abortable(torrent.fill('http-fallback', async () => await startDownload(torrent, request, options)), signal)
+    filler.hurry?.()
   } catch (error) {
     if (!(error instanceof CodedError) || error.code !== 'METADATA_NOT_FOUND') throw error
     return await openUnverified(request, torrent, error, options, signal)

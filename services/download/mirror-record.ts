@@ -9,6 +9,8 @@ import type { MirrorScore } from './mirror-scores.ts'
 /** A mirror that failed so often without delivering a piece is not counted on, though it is tried again. */
 const HOPELESS_FAILURES = 3
 const MAX_BACKOFF_MS = 30_000
+/** However many readers want to read now. */
+const LEAST_BACKOFF_MS = 250
 /** A mirror that never delivered and lacks so many files lacks them all. */
 const MISSING_FILES_LIMIT = 3
 /** Less tells more of a connection's start than of its speed. */
@@ -37,6 +39,8 @@ export class MirrorRecord {
   #failures = 0
   #failedAt = -Infinity
   #retryAt = -Infinity
+  /** Until then it said itself that it cannot. */
+  #busyUntil = -Infinity
   #refusal: string | null = null
   #outcome: string | null = null
   #hasAnswered = false
@@ -140,7 +144,8 @@ export class MirrorRecord {
     if (retryAfterMs > MAX_BACKOFF_MS) this.#failures = Math.max(this.#failures, HOPELESS_FAILURES)
     this.#failedAt = now
     const backoffMs = Math.min(this.#firstBackoffMs * 2 ** (Math.max(1, this.#failures) - 1), MAX_BACKOFF_MS)
-    this.#retryAt = Math.max(this.#retryAt, now + Math.max(backoffMs, retryAfterMs))
+    this.#busyUntil = Math.max(this.#busyUntil, now + retryAfterMs)
+    this.#retryAt = Math.max(this.#retryAt, this.#busyUntil, now + backoffMs)
   }
 
   /** Takes down why a run failed that began at `startedAt`: a MirrorFault, or what the fetcher throws. */
@@ -157,15 +162,17 @@ export class MirrorRecord {
     else this.failed(message, { startedAt, now })
   }
 
-  /** A new reader came: what failed before, and may be asked again, gets its tries anew. */
+  /** Somebody wants to read now: what failed before is tried at once, unless it said itself when it can be asked again. */
   forgive (now: number): void {
-    if (now >= this.#retryAt) this.#failures = 0
+    if (now < Math.max(this.#busyUntil, this.#failedAt + LEAST_BACKOFF_MS)) return
+    this.#failures = 0
+    this.#retryAt = -Infinity
   }
 
   /** Somebody asks anew: nothing of what went wrong counts any more. */
   reset (): void {
     this.#failures = 0
-    this.#retryAt = -Infinity
+    this.#retryAt = this.#busyUntil = -Infinity
     this.#refusal = null
     this.#maxRuns = Infinity
     this.#missingFiles.clear()

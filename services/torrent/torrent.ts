@@ -8,6 +8,8 @@ import type { Metadata } from './metadata.ts'
 /** A filler as its torrent keeps it: closed with the torrent. */
 export interface ClosableFiller extends Filler {
   close (): Promise<void> | void
+  /** A reader is about to come: what failed a while ago may be tried before its time. */
+  hurry? (): void
   /** Forgets what failed, and tries it anew. */
   retry? (): void
 }

@@ -352,3 +352,18 @@ t.test('the history tells which source served which bytes, and why it changed', 
   await bytesOf((await chain.open(request, never)).file, 0, 9)
   t.equal(events.length, 5)
 })
+
+t.test('while one source is at work in vain, another that comes back is found', async (t) => {
+  let opened = 0
+  let asked = 0
+  const chain = chainOf({ responseStallLimitMs: 10_000 },
+    sourceOf('p2p', 10, async () => opened++ === 0 ? fileOf('p2p', { breaksAfter: 5000 }) : await new Promise(() => {})),
+    sourceOf('http', 20, async () => {
+      if (++asked < 3) throw new CodedError('HTTP_MIRRORS_FAILED', 'the mirror is away')
+      return fileOf('http')
+    })
+  )
+  const startedAt = performance.now()
+  t.equal(sha1(await bytesOf((await chain.open(request, never)).file)), sha1(content))
+  t.ok(performance.now() - startedAt < 5000)
+})
