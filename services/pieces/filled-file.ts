@@ -96,8 +96,8 @@ function headOf (store: PieceStore, fileIndex: number, lengthBytes: number, head
 
 /**
  * Waits until the piece is there and this filler is one that delivers: it has received something since it was asked, or
- * did before where nothing had to be asked. A piece that another brought proves nothing for this one. A window
- * that this takes is left to the reader that comes next.
+ * did before where nothing had to be asked. A piece that another brought proves nothing for this one: it is asked for the
+ * next one that is missing. A window that this takes is left to the reader that comes next.
  */
 async function fetchHead (store: PieceStore, filler: Filler, fileIndex: number, position: number, signal: AbortSignal): Promise<void> {
   const { geometry } = store
@@ -105,18 +105,37 @@ async function fetchHead (store: PieceStore, filler: Filler, fileIndex: number, 
   const seat = await store.sit(fileIndex, position, signal, { isShared: true })
   const want = filler.demand.open()
   const receivedBefore = store.has(piece) ? 0 : filler.receivedBytes
-  const onward = geometry.piece(Math.min(piece + 1, geometry.pieceCount - 1))
   const { leave } = seat
-  const mayReadOn = leave === 'all' || (leave !== 'nothing' && onward <= leave.last)
-  want.set([
-    { first: piece, last: piece, urgency: urgencies.waiting },
-    ...(mayReadOn ? [{ first: onward, last: onward, urgency: urgencies.readAhead }] : [])
-  ])
+  const ask = (first: PieceIndex): void => {
+    const onward = geometry.piece(Math.min(first + 1, geometry.pieceCount - 1))
+    const mayReadOn = leave === 'all' || (leave !== 'nothing' && onward <= leave.last)
+    want.set([
+      { first, last: first, urgency: urgencies.waiting },
+      ...(mayReadOn ? [{ first: onward, last: onward, urgency: urgencies.readAhead }] : [])
+    ])
+  }
   try {
+    ask(piece)
     await store.waitFor(piece, signal)
-    while (!filler.isHopeful || filler.receivedBytes <= receivedBefore) await pause(HOPE_INTERVAL_MS, signal)
+    while (!filler.isHopeful || filler.receivedBytes <= receivedBefore) {
+      await pause(HOPE_INTERVAL_MS, signal)
+      const missing = leave === 'all' ? nextMissing(store, fileIndex, piece) : piece
+      if (missing === null) return
+      ask(missing)
+    }
   } finally {
     want.release()
     seat.release()
   }
+}
+
+function nextMissing (store: PieceStore, fileIndex: number, from: PieceIndex): PieceIndex | null {
+  const { geometry } = store
+  const file = geometry.rangeOfFile(fileIndex)
+  if (file === null) return null
+  for (let index: number = from; index <= geometry.pieceAt(file.end); index++) {
+    const piece = geometry.piece(index)
+    if (!store.has(piece)) return piece
+  }
+  return null
 }
