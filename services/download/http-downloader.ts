@@ -208,7 +208,9 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     const readyAt = this.#store.inFlight.readyAt(piece, this.name)
     if (readyAt === null || urgency < urgencies.waiting) return readyAt !== null
     const fastest = Math.max(0, ...this.#records.map((record) => record.isHopeful ? record.bytesPerSecond ?? UNKNOWN_BYTES_PER_SECOND : 0))
-    return readyAt <= performance.now() + this.#store.geometry.lengthOf(piece) / Math.max(1, fastest) * 1000
+    const now = performance.now()
+    // One that is late already may never come.
+    return readyAt >= now && readyAt <= now + this.#store.geometry.lengthOf(piece) / Math.max(1, fastest) * 1000
   }
 
   #tellFetching (): void {
@@ -418,7 +420,8 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     clearTimeout(this.#timer)
     if (this.#plan.ranges.length === 0) return
     const times = [this.#storeTrouble.retryAt, ...this.#records.filter(({ isOut }) => !isOut).map(({ retryAt }) => retryAt)].filter((time) => time > now)
-    if (this.#plan.isWaitedFor) times.push(now + WATCH_INTERVAL_MS)
+    // What another filler brings may be late at any time.
+    if (this.#plan.isWaitedFor || this.#store.inFlight.isShared(this.name)) times.push(now + WATCH_INTERVAL_MS)
     if (times.length > 0) this.#timer = setTimeout(this.#schedule, Math.ceil(Math.min(...times) - now))
   }
 

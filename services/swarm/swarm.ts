@@ -440,13 +440,13 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
   #tellFetching (): void {
     const store = this.#store
     if (store === null) return
-    const { fetching, downloadSpeed } = this.#now
+    const { fetching, downloadSpeed, peersConnected } = this.#now
     const now = performance.now()
     let missing = 0
     // As if they came one after the other: that is how they are asked for.
     store.inFlight.set(this.name, new Map(fetching.map(([piece, missingBytes]) => {
       missing += missingBytes
-      return [store.geometry.piece(piece), downloadSpeed > 0 ? now + missing / downloadSpeed * 1000 : Infinity]
+      return [store.geometry.piece(piece), peersConnected > 0 && downloadSpeed > 0 ? now + missing / downloadSpeed * 1000 : Infinity]
     })))
   }
 
