@@ -44,6 +44,14 @@ const mostBytes = 256 * mebibyte
  */
 export const allocatorSettings = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: String(2 * mebibyte), MALLOC_TRIM_THRESHOLD_: String(16 * mebibyte) } as const
 
+/**
+ * What the swarm's process may take at most, in bytes, with a JavaScript heap of so many MiB and so many bytes of pieces in
+ * flight; half as much again as it ever needs. Beyond that something leaks, outside the heap's own limit.
+ */
+export function swarmMemoryLimit (heapMb: number, piecesInFlightBytes: number): number {
+  return 1.5 * (idleBytes / 2 + heapMb * mebibyte + costInFlight * piecesInFlightBytes)
+}
+
 /** The limits that hold for this process. */
 export function memoryLimits (env: NodeJS.ProcessEnv = process.env): MemoryLimits {
   return { serverMemory: env.SERVER_MEMORY, constrainedBytes: process.constrainedMemory(), machineBytes: totalmem() }

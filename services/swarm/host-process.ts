@@ -2,6 +2,7 @@ import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { EventEmitter } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { formatBytes } from '../format.ts'
 import type { Log } from '../log.ts'
 import { allocatorSettings } from '../memory-budget.ts'
 import { isHostReply } from './messages.ts'
@@ -17,6 +18,8 @@ export interface HostTuning {
    * machine that slept must not kill it.
    */
   readonly missedBeats: number
+  /** It is killed, too, when it says twice in a row that it has more memory than this. */
+  readonly memoryLimitBytes: number
   /** The wait before a restart: doubles from the first to the last, … */
   readonly firstRestartMs: number
   readonly lastRestartMs: number
@@ -30,6 +33,7 @@ const defaults: HostTuning = {
   hostPath: fileURLToPath(new URL('./host.ts', import.meta.url)),
   heartbeatMs: 5_000,
   missedBeats: 4,
+  memoryLimitBytes: Infinity,
   firstRestartMs: 500,
   lastRestartMs: 30_000,
   steadyMs: 60_000,
@@ -49,6 +53,8 @@ export class HostProcess extends EventEmitter<{ up: [], down: [reason: string], 
   #restart: NodeJS.Timeout | null = null
   #restartMs: number
   #unanswered = 0
+  /** Beats in a row at which it had too much memory. */
+  #fatBeats = 0
   #hasSpoken = false
   #isOver = false
   #lastWords = ''
@@ -72,6 +78,7 @@ export class HostProcess extends EventEmitter<{ up: [], down: [reason: string], 
     if (this.#child !== null || this.#isOver) return
     this.#lastWords = ''
     this.#unanswered = 0
+    this.#fatBeats = 0
     this.#hasSpoken = false
     const startedAt = performance.now()
     let child: ChildProcess
@@ -132,9 +139,18 @@ export class HostProcess extends EventEmitter<{ up: [], down: [reason: string], 
 
   #onReply (reply: HostReply): void {
     this.#hasSpoken = true
-    if (reply.type === 'pong') this.#unanswered = 0
+    if (reply.type === 'pong') this.#onPong(reply.memoryBytes)
     else if (reply.type === 'crash') this.#lastWords = reply.reason
     else this.emit('reply', reply)
+  }
+
+  /** A heap has its own limit; what leaks beside it would take the whole machine, and the server with it. */
+  #onPong (memoryBytes: number): void {
+    this.#unanswered = 0
+    this.#fatBeats = memoryBytes > this.#tuning.memoryLimitBytes ? this.#fatBeats + 1 : 0
+    if (this.#fatBeats < 2) return
+    this.#lastWords = `it took ${formatBytes(memoryBytes)} of memory`
+    this.#child?.kill('SIGKILL')
   }
 
   #beat (): void {

@@ -220,7 +220,7 @@ async function stop (): Promise<void> {
 function handle (request: HostRequest): void {
   switch (request.type) {
     case 'start': start(request.options).catch(crash); return
-    case 'ping': tell({ type: 'pong', beat: request.beat }); return
+    case 'ping': tell({ type: 'pong', beat: request.beat, memoryBytes: process.memoryUsage.rss() }); return
     case 'stop': stop().catch(crash); return
     case 'join': join(request); return
     case 'leave': leave(request.id); return

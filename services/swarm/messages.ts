@@ -73,7 +73,8 @@ export type HostReply =
   | { readonly type: 'unavailable', readonly reason: string }
   /** The last word before the process ends by itself. */
   | { readonly type: 'crash', readonly reason: string }
-  | { readonly type: 'pong', readonly beat: number }
+  /** `memoryBytes`: resident. */
+  | { readonly type: 'pong', readonly beat: number, readonly memoryBytes: number }
   | { readonly type: 'dht', readonly nodes: number }
   | { readonly type: 'log', readonly level: 'debug' | 'warn', readonly fields: object, readonly message: string }
   /** A `.torrent` around the raw info dictionary that peers sent; its hash was checked. */

@@ -3,6 +3,7 @@ import { abortable } from '../deadline.ts'
 import { CodedError, asCoded } from '../errors.ts'
 import { formatBytes } from '../format.ts'
 import type { Log } from '../log.ts'
+import { swarmMemoryLimit } from '../memory-budget.ts'
 import { Demand } from '../pieces/demand.ts'
 import type { Filler } from '../pieces/filler.ts'
 import type { PieceIndex } from '../pieces/geometry.ts'
@@ -90,7 +91,7 @@ export class Swarm extends EventEmitter<{ change: [] }> {
       allowPrivateNetworks: options.allowPrivateNetworks
     }
     this.#log = log
-    this.#host = new HostProcess(heapMb, log, tuning)
+    this.#host = new HostProcess(heapMb, log, { memoryLimitBytes: swarmMemoryLimit(heapMb, windowBytes), ...tuning })
     this.#host.on('up', () => {
       this.#set({ state: 'starting', reason: 'it is starting' })
       this.#host.send({ type: 'start', options: this.#options })

@@ -5,7 +5,8 @@ import type { HostReply, HostRequest } from '../../../services/swarm/messages.ts
 /**
  * A process in the place of the swarm's, which does what the first of its options' `trackers` says:
  * `well` is ready and repeats what it hears; `unavailable`; `crash` ends at once; `hang FILE` never answers again, the
- * first time; `deaf` is ready and does not stop when asked to. A torrent's `peers` are replies (JSON) that it makes.
+ * first time; `deaf` is ready and does not stop when asked to; `fat` says that it has a petabyte of
+ * memory. A torrent's `peers` are replies (JSON) that it makes.
  */
 
 function tell (reply: HostReply): void {
@@ -31,7 +32,7 @@ function hear (request: HostRequest): void {
     mode = request.options.trackers[0] ?? 'well'
     begin(mode)
   } else if (request.type === 'ping') {
-    tell({ type: 'pong', beat: request.beat })
+    tell({ type: 'pong', beat: request.beat, memoryBytes: mode === 'fat' ? 2 ** 50 : 1 })
   } else if (request.type === 'stop') {
     if (mode !== 'deaf') process.exit(0)
   } else {

@@ -121,6 +121,18 @@ t.test('killed -> it starts again and gets all torrents, with what is verified b
   t.equal(torrent.receivedBytes, 1_000, 'what was received stays counted')
 })
 
+t.test('takes more memory than it needs, twice in a row -> it is killed and started again, and says why', async (t) => {
+  const { swarm } = await readySwarm(t, 'fat', { heartbeatMs: 200 })
+  const { pid } = swarm
+  if (pid === null) throw new Error('no process')
+  const reasons: string[] = []
+  swarm.on('change', () => { reasons.push(swarm.status.reason) })
+  await until('it is gone', () => swarm.pid !== pid)
+  t.match(reasons.join(), /it took .* of memory/)
+  t.notOk(isAlive(pid))
+  await swarm.ready(AbortSignal.timeout(10_000))
+})
+
 t.test('hangs -> it is killed and started again', async (t) => {
   const { swarm } = await readySwarm(t, `hang ${join(t.testdir(), 'hung')}`, { heartbeatMs: 200 })
   const { pid } = swarm
