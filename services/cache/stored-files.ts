@@ -26,6 +26,8 @@ export interface StoredFile {
   readonly lengthBytes: number
   /** As decimal digits: an inode may be larger than a number holds. */
   readonly inode: string
+  /** Of its last change, in nanoseconds since 1970, as decimal digits. */
+  readonly mtimeNs: string
   /** The file's own name in the torrent. */
   readonly name: string
   /** ISO 8601. */
@@ -39,7 +41,7 @@ export interface FoundStoredFile extends StoredFile {
   readonly identity: FileIdentity
 }
 
-export type NewStoredFile = Omit<StoredFile, 'inode' | 'storedAt'>
+export type NewStoredFile = Omit<StoredFile, 'inode' | 'mtimeNs' | 'storedAt'>
 
 export interface StoredFilesOptions {
   /** The download directory. */
@@ -51,8 +53,8 @@ export interface StoredFilesOptions {
 
 /**
  * The record of the files that the server itself stored and verified, kept in `.self-streme/stored.json`. Only the
- * record makes a file a stored one, never its name; and an entry counts only while its file has the recorded inode and
- * size. One that does not is dropped, and what lies there now is a file like any that a person placed.
+ * record makes a file a stored one, never its name; and an entry counts only while its file has the recorded inode, size
+ * and time of its last change: whoever writes into it may have written anything. One that does not is dropped, and what lies there now is a file like any that a person placed.
  */
 export class StoredFiles {
   readonly #directory: string
@@ -168,7 +170,7 @@ export class StoredFiles {
       this.#log.warn({ err: error, path: entry.path }, 'stored file cannot be looked at')
       return null
     }
-    if (identity !== null && identity.lengthBytes === entry.lengthBytes && String(identity.inode) === entry.inode) {
+    if (identity !== null && identity.lengthBytes === entry.lengthBytes && String(identity.inode) === entry.inode && String(identity.mtimeNs) === entry.mtimeNs) {
       return { ...entry, identity }
     }
     this.#drop(entry)
@@ -193,7 +195,7 @@ export class StoredFiles {
   #drop (entry: StoredFile): void {
     if (this.#entries.get(keyOf(entry)) !== entry) return
     this.#entries.delete(keyOf(entry))
-    this.#log.info({ infohash: entry.infohash, path: entry.path }, 'stored file is gone or was replaced')
+    this.#log.info({ infohash: entry.infohash, path: entry.path }, 'stored file is gone, or is another one now')
     this.#save().catch((error: unknown) => {
       // Nobody waits for this, and the next start finds the same: the file does not count, and is dropped then.
       this.#log.warn({ err: error }, 'record of stored files cannot be written')
@@ -274,8 +276,8 @@ function keyOf ({ infohash, fileIndex }: Pick<StoredFile, 'infohash' | 'fileInde
   return `${infohash}/${fileIndex}`
 }
 
-function entryOf ({ infohash, fileIndex, path, lengthBytes, name, isDefault }: NewStoredFile, { inode }: FileIdentity): StoredFile {
-  return { infohash, fileIndex, path, lengthBytes, inode: String(inode), name, storedAt: new Date().toISOString(), isDefault: isDefault === true }
+function entryOf ({ infohash, fileIndex, path, lengthBytes, name, isDefault }: NewStoredFile, { inode, mtimeNs }: FileIdentity): StoredFile {
+  return { infohash, fileIndex, path, lengthBytes, inode: String(inode), mtimeNs: String(mtimeNs), name, storedAt: new Date().toISOString(), isDefault: isDefault === true }
 }
 
 async function lookAt (path: string): Promise<FileIdentity | null> {
@@ -299,13 +301,13 @@ function parseRecord (text: string): { entries: StoredFile[], rejected: number }
 
 function parseEntry (value: unknown): StoredFile | null {
   if (typeof value !== 'object' || value === null) return null
-  const { infohash, fileIndex, path, lengthBytes, inode, name, storedAt, isDefault }: Partial<Record<keyof StoredFile, unknown>> = value
+  const { infohash, fileIndex, path, lengthBytes, inode, mtimeNs, name, storedAt, isDefault }: Partial<Record<keyof StoredFile, unknown>> = value
   if (typeof infohash !== 'string' || !/^[0-9a-f]{40}$/.test(infohash)) return null
   if (typeof fileIndex !== 'number' || !Number.isSafeInteger(fileIndex) || fileIndex < 0) return null
   if (typeof lengthBytes !== 'number' || !Number.isSafeInteger(lengthBytes) || lengthBytes < 0) return null
   if (typeof path !== 'string' || !isInside(path)) return null
-  if (typeof inode !== 'string' || typeof name !== 'string' || typeof storedAt !== 'string' || typeof isDefault !== 'boolean') return null
-  return { infohash, fileIndex, path, lengthBytes, inode, name, storedAt, isDefault }
+  if (typeof inode !== 'string' || typeof mtimeNs !== 'string' || typeof name !== 'string' || typeof storedAt !== 'string' || typeof isDefault !== 'boolean') return null
+  return { infohash, fileIndex, path, lengthBytes, inode, mtimeNs, name, storedAt, isDefault }
 }
 
 /** The record is a file that anybody may have edited: a path out of it leads nowhere but into the directory. */

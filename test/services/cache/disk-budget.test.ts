@@ -528,7 +528,8 @@ t.test('10,000 files: measured at the start and listed in bounded time', { timeo
     const infohash = i.toString(16).padStart(40, '0')
     const path = `${infohash}-Film.mp4`
     await writeFile(join(directory, path), 'film')
-    files.push({ infohash, fileIndex: 0, path, lengthBytes: 4, inode: String((await stat(join(directory, path), { bigint: true })).ino), name: 'Film.mp4', storedAt: new Date(i).toISOString(), isDefault: true })
+    const { ino, mtimeNs } = await stat(join(directory, path), { bigint: true })
+    files.push({ infohash, fileIndex: 0, path, lengthBytes: 4, inode: String(ino), mtimeNs: String(mtimeNs), name: 'Film.mp4', storedAt: new Date(i).toISOString(), isDefault: true })
   }
   await writeFile(join(directory, '.self-streme', 'stored.json'), JSON.stringify({ version: 1, files }))
   const { budget, take, stored } = await setUp(t, { directory, limitBytes: 100 * MB })

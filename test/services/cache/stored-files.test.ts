@@ -1,6 +1,6 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readdir, readFile, rename, stat, symlink, truncate, unlink, writeFile } from 'node:fs/promises'
+import { mkdir, open, readFile, readdir, rename, stat, symlink, truncate, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 
@@ -116,6 +116,11 @@ const losses: Array<[what: string, lose: (path: string) => Promise<void>]> = [
     await writeFile(`${path}.new`, Buffer.alloc(5000, 1))
     await rename(`${path}.new`, path)
   }],
+  ['written into', async path => {
+    const handle = await open(path, 'r+')
+    await handle.write(Buffer.from('x'), 0, 1, 100)
+    await handle.close()
+  }],
   ['replaced by a link to itself', async path => {
     await rename(path, `${path}.real`)
     await symlink(`${path}.real`, path)
@@ -197,7 +202,7 @@ t.test('of a record with entries that make no sense the others are kept', async 
   const bad = [
     null, 'text', {}, { ...good, fileIndex: -1 }, { ...good, fileIndex: '1' },
     ...[
-      { infohash: infohash.toUpperCase() }, { lengthBytes: 1.5 }, { isDefault: 'yes' }, { path: '' }, { inode: 5 },
+      { infohash: infohash.toUpperCase() }, { lengthBytes: 1.5 }, { isDefault: 'yes' }, { path: '' }, { inode: 5 }, { mtimeNs: 5 },
       { path: '../outside.mkv', inode: inodes.outside }, { path: outside, inode: inodes.outside },
       { path: 'a/../../outside.mkv', inode: inodes.outside }, { path: '.self-streme/partial/file', inode: inodes.hidden }
     ].map((change, i) => ({ ...good, fileIndex: i + 10, ...change }))
