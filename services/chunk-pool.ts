@@ -28,3 +28,12 @@ export function recycleChunk (chunk: Uint8Array): void {
   const memory = chunk.buffer
   if (taken.delete(memory) && free.length < keptChunks) free.push(memory)
 }
+
+/**
+ * Frees the memory of a chunk that came from a socket and was copied elsewhere, at once instead of with the next
+ * collection, which at hundreds of megabytes a second would always be under way. Only its last owner may; the chunk is
+ * empty afterwards. One that shares its memory, with whatever came right before or after it, is left alone.
+ */
+export function freeChunk ({ buffer, length }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === length) buffer.transfer(0)
+}

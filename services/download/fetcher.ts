@@ -28,8 +28,8 @@ export interface Reply {
   /** Where the reply came from, redirects followed. */
   readonly url: URL
   /**
-   * The bytes, to be iterated once. Throws HTTP_TIMEOUT, SOURCE_FAILED, or the signal's reason. Ending the iteration
-   * early gives the connection back or closes it, as discard() does.
+   * The bytes, to be iterated once; each chunk belongs to whoever took it. Throws HTTP_TIMEOUT, SOURCE_FAILED, or the
+   * signal's reason. Ending the iteration early gives the connection back or closes it, as discard() does.
    */
   readonly body: AsyncGenerator<Buffer, void, void>
   /** For a reply whose body nobody wants: reads what little is left, or closes the connection. Idempotent, does not wait. */

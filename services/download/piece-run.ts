@@ -1,3 +1,4 @@
+import { freeChunk } from '../chunk-pool.ts'
 import { CodedError } from '../errors.ts'
 import { busySeed } from './http-seeds.ts'
 import { MirrorFault } from './mirror.ts'
@@ -28,9 +29,9 @@ const ZEROS = Buffer.alloc(64 * 1024)
 
 /**
  * The bytes of the run, file after file (padding is zeros, and never fetched). `run.position` is always the byte after
- * the chunk that was given, and a chunk never goes beyond a piece. It ends where `run.end` is by then, which the consumer
- * may move. Throws MirrorFault, what the fetcher throws,
- * or the reason of the run's signal.
+ * the chunk that was given, and a chunk never goes beyond a piece. A chunk is good until the next one is asked for. It ends
+ * where `run.end` is by then, which the consumer may move. Throws MirrorFault, what the fetcher throws, or the reason of
+ * the run's signal.
  */
 export async function * streamRun (run: Run, options: StreamOptions): AsyncGenerator<Buffer, void, void> {
   const { onAnswered, onReceived, store: { geometry } } = options
@@ -65,6 +66,7 @@ export async function * streamRun (run: Run, options: StreamOptions): AsyncGener
           rest = rest.subarray(length)
           yield part
         }
+        freeChunk(chunk)
         if (run.position >= Math.min(replyEnd, run.end)) break
       }
     } finally {

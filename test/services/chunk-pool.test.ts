@@ -1,6 +1,6 @@
 import t from 'tap'
 
-import { recycleChunk, takeChunk } from '../../services/chunk-pool.ts'
+import { freeChunk, recycleChunk, takeChunk } from '../../services/chunk-pool.ts'
 
 const MiB = 1024 * 1024
 
@@ -45,4 +45,22 @@ t.test('at most 16 are kept', async t => {
   const memories = new Set(chunks.map(({ buffer }) => buffer))
   const again = Array.from({ length: 40 }, () => takeChunk(MiB))
   t.equal(again.filter(({ buffer }) => memories.has(buffer)).length, 16)
+})
+
+t.test('the memory of a chunk that has it alone is freed at once', async t => {
+  const chunk = Buffer.from(new ArrayBuffer(MiB))
+  const { buffer } = chunk
+  freeChunk(chunk)
+  t.equal(chunk.length, 0)
+  t.equal(buffer.byteLength, 0)
+})
+
+t.test('memory that a chunk shares is not freed', async t => {
+  const memory = Buffer.from(new ArrayBuffer(1000)).fill(7)
+  for (const part of [memory.subarray(1), memory.subarray(0, 999), Buffer.from('small, from the pool of Node'), Buffer.from(new SharedArrayBuffer(10))]) {
+    const before = Buffer.from(part)
+    freeChunk(part)
+    t.same(part, before)
+  }
+  t.same(memory, Buffer.alloc(1000, 7))
 })
