@@ -20,6 +20,12 @@ const name = `${infohash}.mkv`
 const self = fileURLToPath(import.meta.url)
 const root = fileURLToPath(new URL('..', import.meta.url))
 
+export interface Running {
+  readonly child: ChildProcess
+  /** `http://host:port`, without a slash at the end. */
+  readonly origin: string
+}
+
 export interface Contender {
   readonly name: string
   readonly url: string
@@ -40,19 +46,27 @@ export async function withContenders (sizeMB: number, measure: (contenders: read
     const path = join(directory, 'cache', name)
     await mkdir(join(directory, 'cache'))
     await writeRandom(path, sizeMB)
-    contenders.push(await startService(directory), await startStatic(directory))
-    const nginx = await startNginx(directory)
-    if (nginx !== null) contenders.push(nginx)
+    const service = await startService(join(directory, 'cache'), { CACHE_ONLY_MODE: 'true' })
+    contenders.push({ name: 'self-streme', child: service.child, url: `${service.origin}/stream/proxy/${infohash}` }, await startStatic(directory))
+    const nginx = await startNginx(directory, join(directory, 'cache'))
+    if (nginx !== null) contenders.push({ name: 'nginx', child: nginx.child, url: `${nginx.origin}/${name}` })
+    else console.log('nginx is not installed, or does not start: compared without it.\n')
     const hash = await hashOf(path)
     for (const { name, url } of contenders) {
       if (await hashOfUrl(url) !== hash) throw new Error(`${name} sends other bytes than the file's`)
     }
     await measure(contenders, path)
   } finally {
-    for (const { child } of contenders) child.kill('SIGTERM')
-    await Promise.all(contenders.map(async ({ child }) => { if (child.exitCode === null && child.signalCode === null) await once(child, 'exit') }))
+    await Promise.all(contenders.map(async ({ child }) => { await end(child) }))
     await rm(directory, { recursive: true })
   }
+}
+
+/** Asks the process to end, and resolves when it has. */
+export async function end (child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  child.kill('SIGTERM')
+  await once(child, 'exit')
 }
 
 /** What the process has used so far, in user space and in the kernel: unlike speed, hardly touched by what else runs. NaN but on Linux. */
@@ -72,7 +86,8 @@ export async function writeRandom (path: string, sizeMB: number): Promise<void> 
   await utimes(path, anHourAgo, anHourAgo)
 }
 
-async function startService (directory: string): Promise<Contender> {
+/** Self-streme with this directory to download to. */
+export async function startService (downloads: string, env: Readonly<Record<string, string>>): Promise<Running> {
   const child = spawn(process.execPath, ['index.js'], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -80,14 +95,14 @@ async function startService (directory: string): Promise<Contender> {
       ...process.env,
       HOST: '127.0.0.1',
       PORT: '0',
-      TORRENT_DOWNLOAD_PATH: join(directory, 'cache'),
+      TORRENT_DOWNLOAD_PATH: downloads,
       MEDIA_PATHS: 'none',
-      CACHE_ONLY_MODE: 'true',
       ENABLE_PORT_MAPPING: 'false',
-      LOG_LEVEL: 'warn'
+      LOG_LEVEL: 'warn',
+      ...env
     }
   })
-  return { name: 'self-streme', child, url: `http://127.0.0.1:${await portOf(child)}/stream/proxy/${infohash}` }
+  return { child, origin: `http://127.0.0.1:${await portOf(child)}` }
 }
 
 async function startStatic (directory: string): Promise<Contender> {
@@ -103,8 +118,8 @@ async function serveStatic (directory: string): Promise<void> {
   console.log(`Server listening on port ${typeof address === 'object' ? address?.port : ''}`)
 }
 
-/** null where there is no nginx. */
-async function startNginx (directory: string): Promise<Contender | null> {
+/** nginx, which serves the files in `root` and has what is its own in `directory`; null where it is not installed. */
+export async function startNginx (directory: string, root: string): Promise<Running | null> {
   const program = ['/usr/sbin/nginx', 'nginx']
   const port = await freePort()
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(kind => `${kind}_temp_path ${directory}/nginx;`).join(' ')
@@ -112,18 +127,17 @@ async function startNginx (directory: string): Promise<Contender | null> {
   await writeFile(configuration, `
     daemon off; master_process off; pid ${directory}/nginx.pid; error_log stderr crit;
     events { worker_connections 1024; }
-    http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 10000000; ${temporary} server { listen 127.0.0.1:${port}; root ${directory}/cache; } }`)
+    http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 10000000; ${temporary} server { listen 127.0.0.1:${port}; root ${root}; } }`)
   for (const path of program) {
     const child = spawn(path, ['-p', directory, '-c', configuration, '-e', 'stderr'], { stdio: ['ignore', 'ignore', 'inherit'] })
-    const url = `http://127.0.0.1:${port}/${name}`
-    if (await isAnswering(url, child)) return { name: 'nginx', child, url }
+    const origin = `http://127.0.0.1:${port}`
+    if (await isAnswering(origin, child)) return { child, origin }
   }
-  console.log('nginx is not installed, or does not start: compared without it.\n')
   return null
 }
 
 /** The port that the process says it listens on. */
-async function portOf (child: ChildProcess): Promise<number> {
+export async function portOf (child: ChildProcess): Promise<number> {
   if (child.stdout === null) throw new Error('the process has no output')
   for await (const line of createInterface({ input: child.stdout })) {
     const port = /listening on port (\d+)/.exec(line)?.[1]
@@ -141,7 +155,7 @@ async function isAnswering (url: string, child: ChildProcess): Promise<boolean> 
   child.once('exit', () => { hasEnded = true })
   const deadline = performance.now() + 10_000
   while (performance.now() < deadline) {
-    const isUp = await fetch(url, { method: 'HEAD' }).then(({ ok }) => ok, () => false)
+    const isUp = await fetch(url, { method: 'HEAD' }).then(() => true, () => false)
     if (hasEnded) return false
     if (isUp) return true
     await new Promise(resolve => setTimeout(resolve, 20))
@@ -160,7 +174,8 @@ async function freePort (): Promise<number> {
   return address.port
 }
 
-async function hashOf (path: string): Promise<string> {
+/** Its SHA-1, in hexadecimal. */
+export async function hashOf (path: string): Promise<string> {
   const hash = createHash('sha1')
   await pipeline(createReadStream(path), hash)
   return hash.digest('hex')
