@@ -7,7 +7,7 @@ import { listCache } from './cache-list.ts'
 import { DiskLedger, answerOf } from './disk-ledger.ts'
 import { usageOf } from './disk-usage.ts'
 import { fairShares } from './window-shares.ts'
-import type { Room, WindowClaim } from '../pieces/room.ts'
+import type { TorrentRoom, WindowClaim } from '../pieces/room.ts'
 import type { CacheEntry, CacheKind } from './cache-list.ts'
 import type { DiskLedgerOptions } from './disk-ledger.ts'
 import type { Accounting } from './disk-usage.ts'
@@ -58,11 +58,11 @@ export interface CacheTotals {
 export type Removal = { readonly outcome: 'removed', readonly files: number, readonly countedBytes: number } | { readonly outcome: 'unknown' | 'busy' | 'placed' | 'read-only' }
 
 interface Victim {
-  readonly kind: CacheKind
+  readonly kind: CacheKind | 'metadata'
   readonly infohash: string
   /** undefined: any, or nobody knows which. */
   readonly fileIndex: number | undefined
-  /** It is one of the list; false: what is left over of a torrent whose files are finished. */
+  /** It is one of the list; false: metadata, or what is left over of a torrent whose files are finished. */
   readonly isEntry: boolean
   readonly usedAt: number
   readonly countedBytes: number
@@ -95,7 +95,7 @@ const noFiles: ReadonlySet<number> = new Set()
  * it only once it is there: the least recently streamed goes before, never what is being streamed, pinned, or placed by
  * a person (unless told). Questions are answered one after the other.
  */
-export class DiskBudget implements Room {
+export class DiskBudget implements TorrentRoom {
   readonly #options: DiskBudgetOptions
   readonly #ledger: DiskLedger
   readonly #now: () => number
@@ -183,6 +183,20 @@ export class DiskBudget implements Room {
     })
   }
 
+  async keepMetadata (infohash: string, lengthBytes: number, write: () => Promise<void>): Promise<boolean> {
+    return await this.#ask(infohash, async () => {
+      this.#ledger.reservedBytes = this.#ledger.full(lengthBytes)
+      try {
+        if (!await this.#makeFit()) return false
+        await answerOf(write())
+        return true
+      } finally {
+        this.#ledger.reservedBytes = 0
+        await this.#ledger.measureTorrent(infohash)
+      }
+    })
+  }
+
   async makeRoom (bytes: number): Promise<boolean> {
     // A full disk stays full for many writes: it is said once.
     const isNews = this.#now() - this.#writeFailedAt >= complaintMs
@@ -245,7 +259,7 @@ export class DiskBudget implements Room {
   async remove (infohash: string): Promise<Removal> {
     return await this.#inTurn(async () => {
       await this.#ledger.measure()
-      const mine = this.#candidates().filter((victim) => victim.infohash === infohash)
+      const mine = this.#candidates().filter((victim) => victim.infohash === infohash && victim.kind !== 'metadata')
       if (mine.length === 0) {
         const isPlaced = (await this.#ledger.listPlaced()).some((entry) => entry.infohash === infohash)
         return { outcome: isPlaced ? 'placed' : 'unknown' }
@@ -446,7 +460,7 @@ export class DiskBudget implements Room {
 
   /**
    * Everything that could be evicted if nobody used it: each stored file, each unfinished torrent (of one that is at work
-   * each of its files), and placed files if told.
+   * each of its files), placed files if told, and the metadata of torrents that have nothing else then.
    */
   #candidates (): Victim[] {
     const { stored, lastUse, canEvictPlaced } = this.#options
@@ -517,6 +531,23 @@ export class DiskBudget implements Room {
         evict: async () => await this.#evictPlaced(path, infohash)
       })
     }
+    const used = Map.groupBy(victims, ({ infohash }) => infohash)
+    for (const [infohash, { metadata }] of this.#ledger.holdings()) {
+      const { mtimeMs, countedBytes, allocatedBytes } = metadata
+      if (mtimeMs === 0 || this.#ledger.hasPlaced(infohash)) continue
+      victims.push({
+        kind: 'metadata',
+        infohash,
+        fileIndex: undefined,
+        isEntry: false,
+        // After what it is the metadata of.
+        usedAt: Math.max(lastUse.at(infohash) ?? mtimeMs, ...(used.get(infohash) ?? []).map(({ usedAt }) => usedAt)),
+        countedBytes,
+        allocatedBytes,
+        diskBytes: allocatedBytes,
+        evict: async (isNeeded) => await this.#whileClosed(infohash, isNeeded, async () => await this.#evictMetadata(infohash))
+      })
+    }
     return victims
   }
 
@@ -578,6 +609,14 @@ export class DiskBudget implements Room {
     }
     // The record is told after the disk: the other way round a crash would leave a file that nobody may evict.
     return await answerOf(stored.check(entry)) === null
+  }
+
+  /** Only of a torrent of which nothing is left: what can be looked up again, while an import's own cannot. */
+  async #evictMetadata (infohash: string): Promise<boolean> {
+    const hasMore = this.#ledger.find(infohash)?.hasFolder === true || this.#options.stored.list().some((entry) => entry.infohash === infohash)
+    if (hasMore || (await answerOf(this.#ledger.listPlaced())).some((entry) => entry.infohash === infohash)) return false
+    await answerOf(unlink(this.#ledger.metadataPath(infohash)))
+    return true
   }
 
   async #evictPlaced (path: string, infohash: string): Promise<boolean> {

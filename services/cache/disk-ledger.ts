@@ -54,10 +54,13 @@ export class DiskLedger {
   readonly windows = new Set<HeldWindow>()
   /** The placed files that count. */
   placed: ReadonlyArray<{ readonly entry: PlacedEntry, readonly usage: Usage }> = []
+  /** What is about to be written beside stores and windows. */
+  reservedBytes = 0
   readonly #options: DiskLedgerOptions
   readonly #state: string
   readonly #now: () => number
   readonly #holdings = new Map<string, Holding>()
+  #placedNames: ReadonlySet<string> = new Set()
   /** Records and whatever else lies beside the torrents' own folders. */
   #records: Usage = nothing
   #measuredAt = -Infinity
@@ -74,16 +77,16 @@ export class DiskLedger {
 
   /** Bytes that count now, by the accounting. */
   get usedBytes (): number {
-    let bytes = this.#records.countedBytes
+    let bytes = this.#records.countedBytes + this.reservedBytes
     for (const { fixedBytes } of this.#holdings.values()) bytes += fixedBytes
     for (const { grantedBytes } of this.windows) bytes += grantedBytes
     for (const { usage } of this.placed) bytes += usage.countedBytes
     return bytes
   }
 
-  /** What open stores have been promised, windows included. */
+  /** What open stores have been promised, windows and what is about to be written included. */
   get openBytes (): number {
-    let bytes = 0
+    let bytes = this.reservedBytes
     for (const holding of this.#holdings.values()) if (holding.isOpen) bytes += holding.fixedBytes
     for (const { grantedBytes } of this.windows) bytes += grantedBytes
     return bytes
@@ -144,6 +147,15 @@ export class DiskLedger {
     return (await this.#options.placed()).filter(({ isStored }) => !isStored)
   }
 
+  /** Did a person place a file of this torrent, as of the last measurement? Its metadata says which file that is. */
+  hasPlaced (infohash: string): boolean {
+    return this.#placedNames.has(infohash)
+  }
+
+  metadataPath (infohash: string): string {
+    return join(this.#state, 'torrents', `${infohash}.torrent`)
+  }
+
   /** So much was deleted. Reckoned, for some file systems free blocks later than they say: by a look now one more might have to go. */
   freed (bytes: number): void {
     this.#openLimitBytes += bytes
@@ -158,8 +170,10 @@ export class DiskLedger {
     const infohashes = new Set([...this.#holdings.keys(), ...partial, ...metadata, ...files.keys()])
     await mapBounded([...infohashes], lookConcurrency, async (infohash) => { await this.measureTorrent(infohash, files.get(infohash) ?? []) })
     this.#records = await this.#look(this.#measureRecords(), this.#records)
+    const placed = await this.#look(this.listPlaced(), [])
+    this.#placedNames = new Set(placed.map(({ infohash }) => infohash))
     this.placed = canEvictPlaced
-      ? await mapBounded(await this.#placedInside(), lookConcurrency, async (entry) => ({ entry, usage: await this.#look(usageOf(entry.path, accounting), nothing) }))
+      ? await mapBounded(await this.#inside(placed), lookConcurrency, async (entry) => ({ entry, usage: await this.#look(usageOf(entry.path, accounting), nothing) }))
       : []
     await this.refresh()
     this.#measuredAt = this.#now()
@@ -171,7 +185,7 @@ export class DiskLedger {
     const holding = this.holding(infohash)
     try {
       const stored = await mapBounded(files, lookConcurrency, async ({ fileIndex, path }) => [fileIndex, await usageOf(join(directory, path), accounting)] as const)
-      const metadata = await usageOf(join(this.#state, 'torrents', `${infohash}.torrent`), accounting)
+      const metadata = await usageOf(this.metadataPath(infohash), accounting)
       const parts = new Map<number, Usage>()
       const rest: Usage[] = []
       const folder = this.partialFolder(infohash)
@@ -220,9 +234,9 @@ export class DiskLedger {
   }
 
   /** Placed files of other directories are never cleaned. */
-  async #placedInside (): Promise<PlacedEntry[]> {
+  async #inside (placed: readonly PlacedEntry[]): Promise<PlacedEntry[]> {
     const root = await realpath(this.#options.directory).catch(() => this.#options.directory)
-    return (await this.#look(this.listPlaced(), [])).filter(({ path }) => path.startsWith(root + sep))
+    return placed.filter(({ path }) => path.startsWith(root + sep))
   }
 
   async #look<T> (looking: Promise<T>, otherwise: T): Promise<T> {

@@ -86,6 +86,10 @@ export class Holding {
     return sum([...this.#measured.stored.values(), this.folder, this.#measured.metadata]).allocatedBytes
   }
 
+  get metadata (): Usage {
+    return this.#measured.metadata
+  }
+
   storedUsage (fileIndex: number): Usage | undefined {
     return this.#measured.stored.get(fileIndex)
   }

@@ -30,10 +30,23 @@ export interface WindowClaim {
   release (): void
 }
 
+/** What a whole torrent may take: its store, and its metadata. */
+export interface TorrentRoom extends Room {
+  /**
+   * Has a torrent's metadata written, of so many bytes, once there is room for it. false: there is none, and nothing was
+   * written. Throws what `write` throws.
+   */
+  keepMetadata (infohash: string, lengthBytes: number, write: () => Promise<void>): Promise<boolean>
+}
+
 /** Room without end, for tests and tools that have no budget. */
-export const unlimitedRoom: Room = {
+export const unlimitedRoom: TorrentRoom = {
   takeFile: async () => true,
   openWindow: async (_infohash, _leastBytes, mostBytes) => ({ bytes: mostBytes, release () { /* nothing was counted */ } }),
+  keepMetadata: async (_infohash, _lengthBytes, write) => {
+    await write()
+    return true
+  },
   makeRoom: async () => false,
   release () { /* nothing was counted */ }
 }

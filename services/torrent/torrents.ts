@@ -17,7 +17,7 @@ import { Torrent } from './torrent.ts'
 import type { Reading, StreamUse } from '../cache/last-use.ts'
 import type { StoredFiles } from '../cache/stored-files.ts'
 import type { Log } from '../log.ts'
-import type { Room } from '../pieces/room.ts'
+import type { TorrentRoom } from '../pieces/room.ts'
 import type { Hints } from './torrent.ts'
 import type { Metadata } from './metadata.ts'
 
@@ -26,7 +26,7 @@ export interface TorrentsOptions {
   readonly directory: string
   readonly stored: StoredFiles
   /** What stores may take of the disk; default: all. */
-  readonly room?: Room
+  readonly room?: TorrentRoom
   /** Is told what is streamed. */
   readonly use?: StreamUse
   /** Finds `.torrent` files; without it only fillers and the disk bring metadata. */
@@ -76,7 +76,7 @@ export class Torrents {
   readonly #metadata = new Map<string, Metadata>()
   readonly #hints = new Map<string, Hints>()
   readonly #options: TorrentsOptions
-  readonly #room: Room
+  readonly #room: TorrentRoom
   readonly #use: StreamUse
   #isClosed = false
 
@@ -427,9 +427,13 @@ export class Torrents {
 
   async #keepMetadata (metadata: Metadata): Promise<void> {
     const { infohash, torrent } = metadata
+    const path = this.#metadataPath(infohash)
+    const isKnown = this.#metadata.get(infohash) === metadata
     this.#metadata.set(infohash, metadata)
+    if (isKnown && await lstat(path).then(({ size }) => size === torrent.length, () => false)) return
     try {
-      await writeFileAtomically(this.#metadataPath(infohash), torrent)
+      const isKept = await this.#room.keepMetadata(infohash, torrent.length, async () => { await writeFileAtomically(path, torrent) })
+      if (!isKept) this.#options.log.info({ infohash, lengthBytes: torrent.length }, 'the metadata of a torrent does not fit into the cache, it is not kept')
     } catch (error) {
       // Without it the next start looks it up anew: no reason not to play.
       if (!isNoSpace(error)) throw error

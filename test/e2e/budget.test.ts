@@ -77,6 +77,24 @@ t.test('the film that was streamed longest ago goes for a new one, also after a 
   t.ok(body.data.used <= body.data.limit)
 })
 
+t.test('the metadata of many torrents does not fill the cache for good: each next film plays, and is cached', { timeout: 60_000 }, async (t) => {
+  const films = await Promise.all(['a', 'b', 'c', 'd', 'e', 'f'].map(async (name) => {
+    const plain = await makeTorrent({ [`${name}.mp4`]: testBytes(1 * MB, name) })
+    // A tracker list, or whatever makes a .torrent large.
+    const torrent = Buffer.concat([Buffer.from('d7:comment900000:'), Buffer.alloc(900_000, 'x'), plain.torrent.subarray(1)])
+    const mirror = await startMirror(t, { ...plain, torrent })
+    return { infohash: plain.infohash, bytes: testBytes(1 * MB, name), env: { TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl } }
+  }))
+  const server = await startApp(t, { ...mirrorsOf(films), CACHE_MAX_DISK_MB: '4', LINGER: '0' })
+  const finish = await watchDirectory(t, server.directory)
+  for (const film of films) {
+    await download(t, server, film)
+    await until('it is idle', () => !server.app.torrents.isBusy(film.infohash))
+  }
+  const { apparent, allocated } = await finish()
+  t.ok(Math.min(apparent, allocated) <= 4 * MB, `${apparent} and ${allocated} bytes at most`)
+})
+
 t.test('a season: while one episode is watched, finished ones go for other films, the oldest first, and can be had again', { timeout: 60_000 }, async (t) => {
   const episodes = [0, 1, 2, 3].map((number) => testBytes(2 * MB, `episode ${number}`))
   const season = await makeTorrent(Object.fromEntries(episodes.map((bytes, number) => [`Season/E${number}.mp4`, bytes])), { pieceLength: 65_536 })

@@ -1,10 +1,11 @@
-import { mkdir, open, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { DiskBudget } from '../../../services/cache/disk-budget.ts'
 import { LastUse } from '../../../services/cache/last-use.ts'
 import { StoredFiles } from '../../../services/cache/stored-files.ts'
 import { silent } from '../../../services/log.ts'
+import { writeFileAtomically } from '../../../services/write-file.ts'
 import { temporaryDirectory, testBytes, until } from '../../testnet.ts'
 import type { DiskBudgetOptions } from '../../../services/cache/disk-budget.ts'
 import type { PlacedEntry } from '../../../services/cache/disk-ledger.ts'
@@ -160,6 +161,42 @@ t.test('the least recently streamed goes, and not more than is needed', async (t
   t.equal(await stored.find(b, 0), null, 'the record knows')
   t.ok(await take(d, 1, 3 * MB))
   t.same(await names(), ['a-0.mp4'])
+})
+
+t.test('metadata of torrents that have nothing else goes like everything, with the oldest first; that of cached and placed files stays', async (t) => {
+  const { budget, take, store, directory, placed, lastUse } = await setUp(t)
+  const metadata = join(directory, '.self-streme', 'torrents')
+  await mkdir(metadata, { recursive: true })
+  const left = async (): Promise<string> => (await readdir(metadata)).map(([digit]) => digit).sort().join('')
+  for (const [i, infohash] of [a, b, c, 'e'.repeat(40)].entries()) {
+    await writeFile(join(metadata, `${infohash}.torrent`), testBytes(2 * MB, infohash))
+    await utimes(join(metadata, `${infohash}.torrent`), 1000 + i, 1000 + i)
+  }
+  await store(b, 0, 1000, 500)
+  await lastUse.pin(b)
+  placed.push({ infohash: a, path: join(directory, `${a}.mp4`), name: 'a.mp4', fileIndex: 0, isVerified: true, isStored: false })
+  t.ok(await take(d, 0, 3 * MB))
+  t.equal(await left(), 'abe', 'c is the oldest that nobody needs')
+  t.notOk(await take(d, 1, 4 * MB))
+  t.equal(await left(), 'abe', 'what would not be enough is not evicted at all')
+  t.match(await budget.remove('e'.repeat(40)), { outcome: 'unknown' }, 'nothing of it is cached')
+  t.match(await budget.clear(), { files: 0 })
+  t.equal(await left(), 'ab')
+})
+
+t.test('metadata is written once there is room for it, and not at all where there is none', async (t) => {
+  const { budget, store, names, take, directory } = await setUp(t)
+  await store(a, 0, 6 * MB, 100)
+  const path = join(directory, '.self-streme', 'torrents', `${b}.torrent`)
+  const write = async (): Promise<void> => { await writeFileAtomically(path, testBytes(5 * MB, b)) }
+  t.ok(await budget.keepMetadata(b, 5 * MB, write))
+  t.same(await names(), [], 'what was cached went for it')
+  t.ok(budget.usedBytes >= 5 * MB && budget.usedBytes < 5 * MB + slack, 'it counts, once')
+  t.ok(await take(c, 0, 4 * MB))
+  t.notOk(await budget.keepMetadata(d, 6 * MB, async () => { t.fail('it does not fit') }))
+  t.ok(budget.usedBytes < 9 * MB + slack)
+  await t.rejects(budget.keepMetadata(d, 1000, async () => { throw new Error('the disk broke') }), { message: 'the disk broke' })
+  t.ok(await take(c, 1, 0.5 * MB), 'and the next question is answered')
 })
 
 t.test('one file of a torrent goes, its others stay', async (t) => {

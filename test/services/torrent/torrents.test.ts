@@ -7,7 +7,7 @@ import { silent } from '../../../services/log.ts'
 import { unlimitedRoom } from '../../../services/pieces/room.ts'
 import { Torrents } from '../../../services/torrent/torrents.ts'
 import { makeTorrent, temporaryDirectory, testBytes, until } from '../../testnet.ts'
-import type { Room } from '../../../services/pieces/room.ts'
+import type { TorrentRoom } from '../../../services/pieces/room.ts'
 import type { Metadata } from '../../../services/torrent/metadata.ts'
 import type { Resolver, TorrentsOptions } from '../../../services/torrent/torrents.ts'
 import type { Test } from 'tap'
@@ -60,7 +60,7 @@ t.test('an unfinished file that does not fit any more is given up before its sto
   first.release()
   await torrents.close()
 
-  const room: Room = { ...unlimitedRoom, takeFile: async (_infohash, fileIndex) => fileIndex === 1 }
+  const room: TorrentRoom = { ...unlimitedRoom, takeFile: async (_infohash, fileIndex) => fileIndex === 1 }
   const again = await open(t, { directory, room })
   const lease = again.torrents.join(torrent.infohash)
   const reopened = await lease.torrent.provide(torrent.metadata)
@@ -75,7 +75,7 @@ t.test('a torrent is closed for others only while nobody is at work with it, and
   const torrent = await makeTorrent({ 'Film.mp4': testBytes(100_000, 'film') })
   let isStalled = false
   const released: string[] = []
-  const room: Room = { ...unlimitedRoom, release: (infohash) => { released.push(infohash) } }
+  const room: TorrentRoom = { ...unlimitedRoom, release: (infohash) => { released.push(infohash) } }
   const { torrents } = await open(t, { room, use: { begin: () => ({ touch () {}, get isStalled () { return isStalled }, end () {} }) }, lingerMs: 60_000 })
   const { infohash } = torrent
   let runs = 0
