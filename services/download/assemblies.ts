@@ -8,6 +8,8 @@ export class Assemblies<Sender> {
   readonly #memory: PieceMemory
   readonly #onFree: () => void
   readonly #pieces = new Map<PieceIndex, PieceAssembly<Sender>>()
+  /** Memory of a piece that was closed, for the next one: new memory costs time, and collections of garbage. */
+  #spare: Buffer | null = null
 
   /** `onFree`: called when there may be memory again for what could not be opened. */
   constructor (geometry: Geometry, memory: PieceMemory, onFree: () => void) {
@@ -27,22 +29,19 @@ export class Assemblies<Sender> {
     return true
   }
 
-  /** Throws away what there is of the piece. */
+  /** Throws away what there is of the piece. Nobody may use its bytes any more: another piece may get their memory. */
   close (piece: PieceIndex): void {
-    if (this.#pieces.delete(piece)) this.#memory.release(this.#geometry.pieceLength)
+    if (!this.#remove(piece)) return
+    // Kept for as long as others are under way only, so that a download that rests holds nothing.
+    if (this.#pieces.size === 0) this.#spare = null
+    this.#memory.release(this.#geometry.pieceLength)
   }
 
   /** Closes a piece that is delivered and opens another, whose memory nobody takes in between: it is the same. */
   replace (piece: PieceIndex, next: PieceIndex): void {
-    const done = this.#pieces.get(piece)
-    if (done === undefined) {
-      this.open(next)
-    } else if (this.#pieces.has(next)) {
-      this.close(piece)
-    } else {
-      this.#pieces.delete(piece)
-      this.#pieces.set(next, this.#new(next, done.bytes))
-    }
+    if (this.#pieces.has(next)) this.close(piece)
+    else if (this.#remove(piece)) this.#pieces.set(next, this.#new(next))
+    else this.open(next)
   }
 
   /** What this sender brought of all of them. */
@@ -56,8 +55,15 @@ export class Assemblies<Sender> {
     this.#memory.forget(this.#onFree)
   }
 
-  #new (piece: PieceIndex, spare: Buffer | null = null): PieceAssembly<Sender> {
+  #remove (piece: PieceIndex): boolean {
+    this.#spare = this.#pieces.get(piece)?.memory ?? this.#spare
+    return this.#pieces.delete(piece)
+  }
+
+  #new (piece: PieceIndex): PieceAssembly<Sender> {
     const start = this.#geometry.offsetOf(piece)
+    const spare = this.#spare
+    this.#spare = null
     return new PieceAssembly({ start, end: start + this.#geometry.lengthOf(piece) }, spare)
   }
 }

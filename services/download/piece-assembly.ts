@@ -28,6 +28,8 @@ export class PieceAssembly<Sender> {
   get parts (): ReadonlyArray<Part<Sender>> { return this.#parts }
   get senders (): ReadonlySet<Sender> { return new Set(this.#parts.map(({ sender }) => sender)) }
   get isEmpty (): boolean { return this.#parts.length === 0 }
+  /** What was taken for its bytes; null: nothing yet. */
+  get memory (): Buffer | null { return this.#bytes }
   get isWhole (): boolean { return uncovered(this.span, this.#parts).length === 0 }
 
   /** The bytes, as far as they have come; memory is taken when the first one does. */
