@@ -2,6 +2,7 @@ import fp from 'fastify-plugin'
 import { EventBus } from '../services/events.ts'
 import { SourceChain } from '../services/source-chain.ts'
 import { StreamHistory } from '../services/stream-history.ts'
+import { deadlines } from '../services/deadlines.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -14,9 +15,6 @@ declare module 'fastify' {
   }
 }
 
-/** Sources watch over STALL_TIMEOUT themselves; one that does not is given up after so many of them. */
-const silenceTurns = 3
-
 export default fp(async function sourceChain (fastify) {
   const { SOURCE_HEDGE_DELAY, START_TIMEOUT, LINGER, STALL_TIMEOUT, RESPONSE_STALL_LIMIT } = fastify.config
   const events = new EventBus(fastify.log)
@@ -25,7 +23,7 @@ export default fp(async function sourceChain (fastify) {
     hedgeDelayMs: SOURCE_HEDGE_DELAY,
     startTimeoutMs: START_TIMEOUT,
     lingerMs: LINGER * 1000,
-    silenceMs: silenceTurns * STALL_TIMEOUT,
+    silenceMs: deadlines.silenceTurns * STALL_TIMEOUT,
     responseStallLimitMs: RESPONSE_STALL_LIMIT,
     history,
     log: fastify.log

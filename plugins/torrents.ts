@@ -1,4 +1,6 @@
 import fp from 'fastify-plugin'
+import { deadlines } from '../services/deadlines.ts'
+import { startWatchdog } from '../services/watchdog.ts'
 import { Torrents } from '../services/torrent/torrents.ts'
 
 declare module 'fastify' {
@@ -21,5 +23,9 @@ export default fp(async function torrents (fastify) {
     log: fastify.log
   })
   fastify.decorate('torrents', torrents)
-  fastify.addHook('onClose', async () => { await torrents.close() })
+  const stopWatchdog = startWatchdog({ torrents, intervalMs: deadlines.watchdogMs, log: fastify.log })
+  fastify.addHook('onClose', async () => {
+    stopWatchdog()
+    await torrents.close()
+  })
 }, { name: 'torrents', dependencies: ['config', 'stored-files', 'budget', 'metadata'] })

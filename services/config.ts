@@ -72,8 +72,8 @@ const sources = {
   SOURCE_HEDGE_DELAY: whole(3000, 0, day, 'The next source is started beside one that has not delivered for this long (ms). 0: strictly one after the other.'),
   STALL_TIMEOUT: whole(4000, 1, day, 'A reader that got nothing for this long (ms) gets the next source. Below 2000, slow links change source for nothing.'),
   RESPONSE_STALL_LIMIT: whole(90_000, 1, day, 'Silence of all sources (ms) after which a running response is cut, so that the player asks again.'),
-  TORRENT_TIMEOUT: whole(60_000, 1, day, 'Time without progress (ms) that counts as one failed attempt of the swarm.', reserved),
-  TORRENT_MAX_RETRIES: whole(3, 0, 100, 'Attempts of the swarm before it is given up for a stream.', reserved),
+  TORRENT_TIMEOUT: whole(60_000, 1, day, 'Time without progress (ms) of a swarm that has delivered before, which counts as one failed attempt.'),
+  TORRENT_MAX_RETRIES: whole(3, 0, 100, 'Failed attempts in a row after which nobody waits for the swarm any more, until a peer is there. 0: it is waited for each time.'),
   LINGER: whole(60, 0, 86_400, 'Seconds that a start and its download live on after the last reader left, so that a player that retries finds them running.'),
   MAX_TORRENTS: whole(16, 1, 10_000, 'Torrents at work at once; the idlest is paused for a new one. Each takes memory: 4 suits a panel with 512 MB.')
 }

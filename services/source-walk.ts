@@ -1,4 +1,5 @@
 import { asCoded, CodedError, reasonCodes } from './errors.ts'
+import { deadlines } from './deadlines.ts'
 import type { ReasonCode } from './errors.ts'
 import type { Source, SourceFile, StreamRequest } from './source.ts'
 
@@ -66,9 +67,6 @@ export class NothingServes extends Error {
 const ENGAGED_DELAY_MS = 50
 const ASK_AGAIN_MS = { first: 250, longest: 5000 }
 
-/** How long a source that was told to stop may take to say why in its own words. */
-const LAST_WORDS_MS = 200
-
 type Outcome = { readonly file: SourceFile | null } | { readonly refusal: Refusal }
 
 interface Attempt {
@@ -99,7 +97,7 @@ export async function walkSources (
   const attempts: Attempt[] = []
   const timeUp = new AbortController()
   const timer = setTimeout(() => {
-    timeUp.abort(new CodedError('START_TIMEOUT', `no source delivered within ${options.timeoutMs} ms`))
+    timeUp.abort(new CodedError('START_TIMEOUT', `no source delivered within ${Math.round(options.timeoutMs)} ms`))
   }, options.timeoutMs)
   const stop = AbortSignal.any([signal, timeUp.signal])
   const engagedIndex = sources.findIndex(({ name }) => name === options.engaged)
@@ -129,7 +127,7 @@ export async function walkSources (
     }
     signal.throwIfAborted()
     for (const { controller } of attempts) controller.abort(timeUp.signal.reason)
-    await firstOf([Promise.all(attempts.map(({ settled }) => settled))], LAST_WORDS_MS, signal)
+    await firstOf([Promise.all(attempts.map(({ settled }) => settled))], deadlines.lastWordsMs, signal)
     throw new NothingServes(refusalsOf(attempts, options))
   } finally {
     clearTimeout(timer)

@@ -2,6 +2,7 @@ import { Agent, errors, request } from 'undici'
 import { abortable } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
 import { checkUrl, guardedLookup } from './address-guard.ts'
+import { deadlines } from '../deadlines.ts'
 import type { Dispatcher } from 'undici'
 
 export interface FetcherOptions {
@@ -48,7 +49,6 @@ const CONNECTIONS_PER_ORIGIN = 8
 /** So much of an unwanted body is read to keep its connection; more, or a slower one, costs a new connection instead. */
 const DISCARD_LIMIT_BYTES = 16 * 1024
 const DISCARD_TIMEOUT_MS = 1000
-const DEFAULT_TIMEOUT_MS = 10_000
 const DEFAULT_HEADERS = { 'user-agent': 'Self-Streme', accept: '*/*', 'accept-encoding': 'identity' }
 const MAX_H2_ORIGINS = 1000
 const H2_STREAMS = 8
@@ -82,7 +82,7 @@ export class Fetcher {
   readonly #h2Origins = new Set<string>()
 
   constructor ({ allowPrivateNetworks }: FetcherOptions) {
-    const connect = { timeout: DEFAULT_TIMEOUT_MS }
+    const connect = { timeout: deadlines.headersMs }
     this.#allowPrivateNetworks = allowPrivateNetworks
     this.#trusted = openPools(connect)
     this.#guarded = openPools(allowPrivateNetworks ? connect : { ...connect, lookup: guardedLookup })
@@ -123,7 +123,7 @@ export class Fetcher {
     await Promise.all([this.#trusted, this.#guarded].flatMap(({ h1, h2 }) => [h1.destroy(), h2.destroy()]))
   }
 
-  async #hop (url: URL, { isTrusted, headers, signal, headersTimeoutMs = DEFAULT_TIMEOUT_MS, bodyTimeoutMs = DEFAULT_TIMEOUT_MS, content }: GetOptions & { headers: Record<string, string>, content?: string | Buffer }): Promise<Reply> {
+  async #hop (url: URL, { isTrusted, headers, signal, headersTimeoutMs = deadlines.headersMs, bodyTimeoutMs = deadlines.bodyMs, content }: GetOptions & { headers: Record<string, string>, content?: string | Buffer }): Promise<Reply> {
     signal.throwIfAborted()
     if (isTrusted) checkScheme(url)
     else checkUrl(url)

@@ -14,6 +14,7 @@ import { RightOfWay } from './right-of-way.ts'
 import { RunPlan } from './run-plan.ts'
 import { StoreTrouble } from './store-trouble.ts'
 import { WantedRanges } from './wanted-ranges.ts'
+import { deadlines } from '../deadlines.ts'
 import type { Log } from '../log.ts'
 import type { PieceRange, Urgency } from '../pieces/demand.ts'
 import type { DownloadProgress, Filler } from '../pieces/filler.ts'
@@ -160,6 +161,11 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
     if (filler !== this.name && !this.demand.isEmpty) this.#schedule()
   }
 
+  reassert (): void {
+    this.#isScheduled = false
+    this.#schedule()
+  }
+
   /** A source is asked to open this: what failed is tried at once, for as often as that happens is bounded there. */
   hurry (): void {
     this.#forgive(performance.now())
@@ -287,7 +293,7 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   }
 
   async #receive (run: Run): Promise<void> {
-    const { fetcher, headersTimeoutMs = 10_000, idleTimeoutMs = 10_000 } = this.#options
+    const { fetcher, headersTimeoutMs = deadlines.headersMs, idleTimeoutMs = deadlines.bodyMs } = this.#options
     const { geometry } = this.#store
     const onReceived = (bytes: number): void => {
       run.received(bytes, performance.now())

@@ -3,6 +3,7 @@ import { asCoded, CodedError } from '../errors.ts'
 import { FailureMemory } from './failure-memory.ts'
 import { exactWays, templateWays, webtorWay } from './metadata-ways.ts'
 import { ServerBusy } from './torrent-get.ts'
+import { deadlines } from '../deadlines.ts'
 import type { ReasonCode } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Metadata } from '../torrent/metadata.ts'
@@ -35,7 +36,6 @@ interface Outcome {
   readonly said: string
 }
 
-const TIMEOUT_MS = 5000
 const MISS_MS = 600_000
 /** A server that was down or silent: so soon it is asked again. */
 const TROUBLE_MS = 30_000
@@ -93,7 +93,7 @@ export class MetadataResolver {
 
   /** The first way's metadata; null when all have failed, why is in `outcomes` then. */
   async #first (ways: readonly MetadataWay[], infohash: string, outcomes: Outcome[], signal: AbortSignal): Promise<Metadata | null> {
-    const { fetcher, log, timeoutMs = TIMEOUT_MS } = this.#options
+    const { fetcher, log, timeoutMs = deadlines.metadataMs } = this.#options
     const stop = new AbortController()
     const both = AbortSignal.any([signal, stop.signal])
     const ask = async (way: MetadataWay): Promise<Metadata> => {

@@ -1,5 +1,6 @@
 import { urgencies } from '../pieces/demand.ts'
 import { overlaps } from './spans.ts'
+import { deadlines } from '../deadlines.ts'
 import type { Urgency } from '../pieces/demand.ts'
 import type { PieceIndex } from '../pieces/geometry.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
@@ -9,8 +10,6 @@ import type { MirrorRecord } from './mirror-record.ts'
 import type { Run } from './run.ts'
 import type { Span } from './spans.ts'
 
-/** A mirror of which nothing comes any more is asked once more after this, if there is no other. */
-const ASK_AGAIN_MS = 3000
 /** So long one may read over what nobody wants, to get to what somebody does. */
 const MAX_READING_MS = 60_000
 
@@ -98,7 +97,7 @@ export class MirrorChoice {
   }
 
   #mayBeAskedAgain (record: MirrorRecord, now: number): boolean {
-    return live(this.#options.runs).filter((run) => run.record === record).every((run) => !run.isAsking && run.silentMs(now) >= ASK_AGAIN_MS)
+    return live(this.#options.runs).filter((run) => run.record === record).every((run) => !run.isAsking && run.silentMs(now) >= deadlines.askAgainMs)
   }
 
   speedOf (record: MirrorRecord): number {

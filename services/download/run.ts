@@ -1,3 +1,4 @@
+import { deadlines } from '../deadlines.ts'
 import type { Urgency } from '../pieces/demand.ts'
 import type { MirrorRecord } from './mirror-record.ts'
 import type { Span } from './spans.ts'
@@ -11,8 +12,7 @@ export interface RunOptions extends Span {
   readonly isWholeFile?: boolean
 }
 
-/** So long without this much is silence, and a drip is silence. */
-const SILENCE_MS = 1000
+/** Less than this is silence: so is a drip. */
 const PROGRESS_BYTES = 16 * 1024
 const RATE_WINDOW_MS = 1000
 
@@ -69,7 +69,7 @@ export class Run {
   }
 
   isSilent (now: number): boolean {
-    return this.silentMs(now) >= SILENCE_MS
+    return this.silentMs(now) >= deadlines.waitedForMs
   }
 
   /** How long it will take for so many bytes, by what came within the last second or two; null: it is too early to say. */

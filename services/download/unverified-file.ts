@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { asCoded, CodedError } from '../errors.ts'
 import { contentTypeOf, extensionOfType } from '../http/content-type.ts'
 import { lastSegmentOf } from './mirrors.ts'
+import { deadlines } from '../deadlines.ts'
 import type { ByteRange } from '../pieces/geometry.ts'
 import type { SourceFile, StreamRequest } from '../source.ts'
 import type { Fetcher, Reply } from './fetcher.ts'
@@ -15,8 +16,6 @@ interface Remote {
 }
 
 /** A disk may have to spin up first. */
-const OPEN_TIMEOUT_MS = 10_000
-const SILENCE_MS = 30_000
 
 /**
  * A file of which nobody knows the hashes, as the operator's own server has it: the first of these URLs that answers.
@@ -50,7 +49,7 @@ export async function openUnverifiedFile (
 
 /** Its first byte, which tells the length, and whether the server takes Range; HEAD tells the one, and often lies about the other. */
 async function probe (url: URL, fetcher: Pick<Fetcher, 'get'>, signal: AbortSignal): Promise<Remote> {
-  const reply = await fetcher.get(url, { isTrusted: true, headers: { range: 'bytes=0-0' }, signal, headersTimeoutMs: OPEN_TIMEOUT_MS })
+  const reply = await fetcher.get(url, { isTrusted: true, headers: { range: 'bytes=0-0' }, signal, headersTimeoutMs: deadlines.headersMs })
   try {
     return remoteOf(url, reply, 0)
   } finally {
@@ -62,7 +61,7 @@ async function * read (url: URL, remote: Remote, { start, end }: ByteRange, fetc
   let position = start
   while (position <= end) {
     const before = position
-    const reply = await fetcher.get(url, { isTrusted: true, headers: { range: `bytes=${position}-${end}` }, signal, headersTimeoutMs: OPEN_TIMEOUT_MS, bodyTimeoutMs: SILENCE_MS })
+    const reply = await fetcher.get(url, { isTrusted: true, headers: { range: `bytes=${position}-${end}` }, signal, headersTimeoutMs: deadlines.headersMs, bodyTimeoutMs: deadlines.unverifiedBodyMs })
     try {
       if (remoteOf(url, reply, position).version !== remote.version) throw new CodedError('FILE_CHANGED', `${url.host} has another file by now`)
       let skip = reply.status === 200 ? position : 0

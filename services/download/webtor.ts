@@ -1,5 +1,6 @@
 import { CodedError } from '../errors.ts'
 import { retryAfterMs } from './range-reply.ts'
+import { deadlines } from '../deadlines.ts'
 import type { Fetcher, Reply } from './fetcher.ts'
 import type { MirrorFault } from './mirror.ts'
 
@@ -51,8 +52,6 @@ interface Ask {
 }
 
 /** The API itself gives up the search for metadata after three minutes. */
-const ADD_TIMEOUT_MS = 190_000
-const TIMEOUT_MS = 20_000
 const ANSWER_LIMIT_BYTES = 4 * 1024 * 1024
 const LIST_LIMIT = 1000
 const LIST_MAX_ITEMS = 100_000
@@ -86,7 +85,7 @@ export class Webtor {
    */
   async add (resource: string | Buffer, signal: AbortSignal): Promise<string> {
     // With the slash: without it the answer is a redirect.
-    const { status, value } = await this.#ask({ path: 'resource/', body: resource, timeoutMs: ADD_TIMEOUT_MS, signal })
+    const { status, value } = await this.#ask({ path: 'resource/', body: resource, timeoutMs: deadlines.webtorMetadataMs, signal })
     if (status !== 200) throw this.#refused(status, value)
     const id = text(value, 'id')
     if (id === null) throw failed('it names no resource')
@@ -99,7 +98,7 @@ export class Webtor {
    */
   async export (id: string, contentId: string, signal: AbortSignal): Promise<WebtorExport | null> {
     const path = `resource/${encodeURIComponent(id)}/export/${encodeURIComponent(contentId)}`
-    const { status, value } = await this.#ask({ path, query: { types: 'download' }, timeoutMs: TIMEOUT_MS, signal })
+    const { status, value } = await this.#ask({ path, query: { types: 'download' }, timeoutMs: deadlines.webtorMs, signal })
     if (status === 400 || status === 404 || status === 500) return null
     if (status !== 200) throw this.#refused(status, value)
     // Where no domain is set up the address begins with the path.
@@ -117,7 +116,7 @@ export class Webtor {
   async * list (id: string, signal: AbortSignal): AsyncGenerator<WebtorItem, void, void> {
     for (let offset = 0; offset < LIST_MAX_ITEMS; offset += LIST_LIMIT) {
       const query = { output: 'list', limit: String(LIST_LIMIT), offset: String(offset) }
-      const { status, value } = await this.#ask({ path: `resource/${encodeURIComponent(id)}/list`, query, timeoutMs: TIMEOUT_MS, signal })
+      const { status, value } = await this.#ask({ path: `resource/${encodeURIComponent(id)}/list`, query, timeoutMs: deadlines.webtorMs, signal })
       if (status !== 200) throw this.#refused(status, value)
       const items = field(value, 'items')
       if (!Array.isArray(items)) return

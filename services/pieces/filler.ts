@@ -31,6 +31,8 @@ export interface Filler {
   readonly isBarren?: boolean
   /** Why it gave up for good, or null. */
   readonly failure: CodedError | null
+  /** Looks at its demand once more, as if it had just changed. Safe at any time, and cheap where nothing did. */
+  reassert? (): void
   /** One line for people: `12 peers known, 3 connected`, `mirror example.org at 2.5 MB/s`. */
   readonly state: string
   /** The numbers behind that, of a filler that fetches from mirrors. */

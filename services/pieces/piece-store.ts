@@ -395,6 +395,13 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     await this.#waiters.wait(piece, signal)
   }
 
+  /** Answers those who wait for a piece that is there, and says how many that were: none, unless something went wrong. */
+  wakeReaders (): number {
+    const before = this.#waiters.size
+    for (const piece of this.#waiters.pieces) if (this.has(piece)) this.#waiters.wake(piece)
+    return before - this.#waiters.size
+  }
+
   /** Brings what is verified to the disk: the bytes, then the bits. Throws STORE_FAILED; the store tries again by itself. */
   flush (): Promise<void> {
     // One that has not begun yet covers everything that is verified now.

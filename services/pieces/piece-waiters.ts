@@ -38,6 +38,11 @@ export class PieceWaiters {
     })
   }
 
+  /** The pieces that are waited for. */
+  get pieces (): PieceIndex[] {
+    return [...this.#waiters.keys()]
+  }
+
   /** Answers everybody who waits for the piece. */
   wake (piece: PieceIndex): void {
     for (const waiter of this.#waiters.get(piece) ?? []) {

@@ -1,3 +1,5 @@
+import { deadlines } from '../deadlines.ts'
+
 /** Progress is this much, or the whole of a smaller piece, within the stall timeout. */
 const progressBytes = 64 * 1024
 
@@ -33,7 +35,7 @@ export class StallWatch {
   #verified: FillerReading
 
   /** `start`: when the waiting began. */
-  constructor ({ pieceBytes, stallTimeoutMs, minimumPieceMs = 15_000 }: StallWatchOptions, start: FillerReading) {
+  constructor ({ pieceBytes, stallTimeoutMs, minimumPieceMs = deadlines.pieceMs }: StallWatchOptions, start: FillerReading) {
     this.#pieceBytes = pieceBytes
     this.#stallTimeoutMs = stallTimeoutMs
     this.#minimumPieceMs = minimumPieceMs

@@ -6,6 +6,7 @@ import { formatBytes } from '../format.ts'
 import type { Log } from '../log.ts'
 import { allocatorSettings } from '../memory-budget.ts'
 import { isHostReply } from './messages.ts'
+import { deadlines } from '../deadlines.ts'
 import type { HostReply, HostRequest } from './messages.ts'
 
 /** How the process is kept. Tests change these; the defaults are what runs. */
@@ -31,7 +32,7 @@ export interface HostTuning {
 
 const defaults: HostTuning = {
   hostPath: fileURLToPath(new URL('./host.ts', import.meta.url)),
-  heartbeatMs: 5_000,
+  heartbeatMs: deadlines.swarmProcessMs / 4,
   missedBeats: 4,
   memoryLimitBytes: Infinity,
   firstRestartMs: 500,

@@ -1,5 +1,6 @@
 import { CodedError } from '../errors.ts'
 import { decode } from '../torrent/bencode.ts'
+import { deadlines } from '../deadlines.ts'
 import type { Fetcher } from '../download/fetcher.ts'
 import type { Bencoded, Dictionary } from '../torrent/bencode.ts'
 
@@ -32,7 +33,6 @@ export interface HttpTrackerOptions {
 const MAX_REPLY_BYTES = 1024 * 1024
 const MAX_PEERS = 1000
 const WANTED_PEERS = 50
-const TIMEOUT_MS = 15_000
 const INTERVAL_SECONDS = { least: 60, usual: 900, most: 3600 }
 
 /** One HTTP tracker (BEP 3, 7, 23) of one torrent, asked again as often as it says. A reply is believed nothing and bounded. */
@@ -66,7 +66,7 @@ export class HttpTracker {
     clearTimeout(this.#timer)
     this.#over.abort(new Error('the torrent left'))
     if (!this.#hasAnswered && !this.#isAsking) return
-    await this.#announce('stopped', AbortSignal.timeout(TIMEOUT_MS)).catch(() => { /* nobody can do anything about it */ })
+    await this.#announce('stopped', AbortSignal.timeout(deadlines.trackerMs)).catch(() => { /* nobody can do anything about it */ })
   }
 
   async #ask (event: AnnounceEvent | null): Promise<void> {
@@ -75,7 +75,7 @@ export class HttpTracker {
     this.#isAsking = true
     let seconds = INTERVAL_SECONDS.usual
     try {
-      const reply = await this.#announce(event, AbortSignal.any([this.#over.signal, AbortSignal.timeout(TIMEOUT_MS)]))
+      const reply = await this.#announce(event, AbortSignal.any([this.#over.signal, AbortSignal.timeout(deadlines.trackerMs)]))
       if (this.#over.signal.aborted) return
       this.#hasAnswered = true
       const id = reply.get('tracker id')
@@ -107,7 +107,7 @@ export class HttpTracker {
       ...(this.#trackerId === null ? [] : [`trackerid=${percentEncoded(this.#trackerId)}`])
     ]
     target.search = [...(url.search === '' ? [] : [url.search.slice(1)]), ...query].join('&')
-    const reply = await fetcher.get(target, { isTrusted, signal, headers: { 'user-agent': userAgent }, headersTimeoutMs: TIMEOUT_MS })
+    const reply = await fetcher.get(target, { isTrusted, signal, headers: { 'user-agent': userAgent }, headersTimeoutMs: deadlines.trackerMs })
     try {
       if (reply.status !== 200) throw new CodedError('SOURCE_FAILED', `${url.host}: status ${reply.status}`)
       const { value } = decode(await read(reply.body))

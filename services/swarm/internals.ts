@@ -4,9 +4,9 @@ import type { Duplex } from 'node:stream'
 import type WebTorrent from 'webtorrent'
 import type { LocalDiscovery, Torrent, Wire } from 'webtorrent'
 import { Dial } from './dial.ts'
+import { deadlines } from '../deadlines.ts'
 
 /** A peer that was reached and says nothing for so long is let go, and dialled anew: WebTorrent itself waits 25 s. */
-const handshakeMs = 4000
 const maxSilent = 1000
 
 /**
@@ -48,7 +48,7 @@ function adopt (client: WebTorrent, dial: Dial, winner: Duplex, onSilence: () =>
         // Both at once: a uTP connection closes only when the other side answers, which is what it does not do.
         peer.destroy(new Error('no handshake'))
         dial.destroy()
-      }, handshakeMs)
+      }, deadlines.handshakeMs)
       timer.unref()
       winner.once('close', () => { clearTimeout(timer) })
       return

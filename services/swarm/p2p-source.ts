@@ -14,6 +14,10 @@ export interface P2pSourceOptions {
   readonly torrents: Torrents
   /** P2P's turn: without a connected peer it has failed then, with one the next source starts beside it. */
   readonly timeoutMs: number
+  /** A swarm that has delivered before has so long to do it again: one attempt. */
+  readonly torrentTimeoutMs: number
+  /** After so many failed attempts in a row it is not waited for until a peer is there. 0: it always is. */
+  readonly maxRetries: number
   readonly stallTimeoutMs: number
   readonly log: Log
 }
@@ -51,7 +55,7 @@ async function openFromSwarm (request: StreamRequest, torrent: Torrent, options:
   try {
     return await race(signal,
       async (signal) => await openFilledFile(request, { torrents, store: await torrent.ready(signal), filler, stallTimeoutMs }, signal),
-      async (signal) => await hopeless(torrent, filler, timeoutMs, signal, report)
+      async (signal) => await hopeless(torrent, filler, options, signal, report)
     )
   } catch (error) {
     const reason = startEnded(error) ? outOfTime(filler) : error
@@ -62,17 +66,33 @@ async function openFromSwarm (request: StreamRequest, torrent: Torrent, options:
   }
 }
 
+/** Attempts in a row that brought nothing, and what had been received when they began. */
+const attempts = new WeakMap<Torrent, { count: number, receivedBytes: number }>()
+
 /**
  * Rejects with P2P_TIMEOUT once P2P's turn is over and no peer is connected. The turn counts from the torrent's start;
- * for a swarm that has already delivered, from now.
+ * for a swarm that has already delivered it is one attempt, from now.
  */
-async function hopeless (torrent: Torrent, filler: Filler, timeoutMs: number, signal: AbortSignal, report: StartReport): Promise<never> {
-  const endsAt = (filler.receivedBytes > 0 ? performance.now() : torrent.startedAt) + timeoutMs
+async function hopeless (torrent: Torrent, filler: Filler, { timeoutMs, torrentTimeoutMs, maxRetries }: P2pSourceOptions, signal: AbortSignal, report: StartReport): Promise<never> {
+  const { receivedBytes } = filler
+  if (receivedBytes === 0) {
+    await untilHopeless(filler, torrent.startedAt + timeoutMs, signal, report)
+    throw new CodedError('P2P_TIMEOUT', `no peer delivered data within ${timeoutMs} ms (${filler.state})`)
+  }
+  const before = attempts.get(torrent)
+  const count = before?.receivedBytes === receivedBytes ? before.count : 0
+  const isGivenUp = maxRetries > 0 && count >= maxRetries
+  await untilHopeless(filler, isGivenUp ? -Infinity : performance.now() + torrentTimeoutMs, signal, report)
+  attempts.set(torrent, { count: isGivenUp ? count : count + 1, receivedBytes })
+  throw new CodedError('P2P_TIMEOUT', `no peer delivered more data (${filler.state}; ${isGivenUp ? `given up after ${count} attempts` : `attempt ${count + 1}, ${torrentTimeoutMs} ms`})`)
+}
+
+/** Resolves when the time is over and nobody is there who might deliver. */
+async function untilHopeless (filler: Filler, endsAt: number, signal: AbortSignal, report: StartReport): Promise<void> {
   while (performance.now() < endsAt || filler.isHopeful) {
     if (filler.isBarren === true) report.hopeless()
     await pause(HOPE_INTERVAL_MS, signal)
   }
-  throw new CodedError('P2P_TIMEOUT', `no peer delivered data within ${timeoutMs} ms (${filler.state})`)
 }
 
 function startEnded (error: unknown): boolean {

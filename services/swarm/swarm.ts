@@ -318,6 +318,11 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     if (added.length > 0) this.#send({ type: 'peers', id: this.#link.id, peers: added })
   }
 
+  /** Tells the process its demand once more. */
+  reassert (): void {
+    if (this.#store !== null && !this.demand.isEmpty) this.#sendDemand()
+  }
+
   /** Leaves the swarm. What is verified stays in the store. Twice does nothing more. */
   leave (): void {
     if (this.#hasLeft) return

@@ -1,0 +1,35 @@
+/**
+ * How long each wait on the way of a stream may be that no setting decides, in milliseconds. docs/architecture.md has the
+ * same table with what happens then; the waits that the operator sets are in `config.ts`.
+ */
+export const deadlines = {
+  /** One way of looking for a `.torrent`, redirects and body included. */
+  metadataMs: 5_000,
+  /** A source that was told to stop may say so long why, in its own words. */
+  lastWordsMs: 200,
+  /** From a request to a mirror, or any other server, to the headers of its reply; the connection included. */
+  headersMs: 10_000,
+  /** A mirror's body that brings less than 16 KiB. */
+  bodyMs: 10_000,
+  /** A connection that has a piece for a waiting reader and brings nothing: another one is asked for it, too. */
+  waitedForMs: 1_000,
+  /** The same mirror is asked again beside itself. */
+  askAgainMs: 3_000,
+  /** A piece may take so long at least, however fast it was expected. */
+  pieceMs: 15_000,
+  /** A tracker's answer over HTTP. */
+  trackerMs: 15_000,
+  /** A peer's handshake, before it is dialled the other way. */
+  handshakeMs: 4_000,
+  /** A body of a mirror that is streamed unverified. */
+  unverifiedBodyMs: 30_000,
+  /** WebTor's REST API; finding a torrent's metadata in its swarm. */
+  webtorMs: 20_000,
+  webtorMetadataMs: 190_000,
+  /** The swarm's process, without a sign of life. */
+  swarmProcessMs: 20_000,
+  /** A source that is read and neither delivers nor receives, the disk included: so many times STALL_TIMEOUT. */
+  silenceTurns: 3,
+  /** What readers need is compared with what is fetched so often. */
+  watchdogMs: 5_000
+} as const
