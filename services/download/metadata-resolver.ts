@@ -1,6 +1,6 @@
 import { abortable } from '../deadline.ts'
 import { asCoded, CodedError } from '../errors.ts'
-import { FailureMemory } from './failure-memory.ts'
+import { LookupMemory } from './lookup-memory.ts'
 import { exactWays, templateWays, webtorWay } from './metadata-ways.ts'
 import { ServerBusy } from './torrent-get.ts'
 import { deadlines } from '../deadlines.ts'
@@ -52,11 +52,11 @@ const MISSES: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['METADATA_NOT_FOUND
  */
 export class MetadataResolver {
   readonly #options: MetadataResolverOptions
-  readonly #failures: FailureMemory
+  readonly #failures: LookupMemory
 
   constructor (options: MetadataResolverOptions) {
     this.#options = options
-    this.#failures = new FailureMemory(MEMORY_LIMIT, options.now)
+    this.#failures = new LookupMemory(MEMORY_LIMIT, options.now)
   }
 
   /**

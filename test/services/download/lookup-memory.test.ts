@@ -1,12 +1,12 @@
 import t from 'tap'
-import { FailureMemory } from '../../../services/download/failure-memory.ts'
+import { LookupMemory } from '../../../services/download/lookup-memory.ts'
 import { CodedError } from '../../../services/errors.ts'
 
 const error = new CodedError('METADATA_NOT_FOUND', 'status 404')
 
 t.test('remembers a failure for its time, and says how old it is', async (t) => {
   let now = 1000
-  const memory = new FailureMemory(10, () => now)
+  const memory = new LookupMemory(10, () => now)
   t.equal(memory.recall('a'), null)
   memory.remember('a', error, 500)
   now += 499
@@ -17,7 +17,7 @@ t.test('remembers a failure for its time, and says how old it is', async (t) => 
 })
 
 t.test('is bounded: who was not asked about for longest is forgotten', async (t) => {
-  const memory = new FailureMemory(3)
+  const memory = new LookupMemory(3)
   for (const key of ['a', 'b', 'c']) memory.remember(key, error, 60_000)
   memory.recall('a')
   memory.remember('d', error, 60_000)
@@ -28,7 +28,7 @@ t.test('is bounded: who was not asked about for longest is forgotten', async (t)
 })
 
 t.test('forgets by the beginning of the key', async (t) => {
-  const memory = new FailureMemory(10)
+  const memory = new LookupMemory(10)
   for (const key of ['a 1', 'a 2', 'b 1']) memory.remember(key, error, 60_000)
   memory.forget('a ')
   t.same(['a 1', 'a 2', 'b 1'].map((key) => memory.recall(key) !== null), [false, false, true])

@@ -7,7 +7,7 @@ interface Failure {
 }
 
 /** What failed lately, so that it is not tried over and over. The failures that nobody asked about for longest go first. */
-export class FailureMemory {
+export class LookupMemory {
   readonly #failures = new Map<string, Failure>()
   readonly #limit: number
   readonly #now: () => number
