@@ -1,5 +1,5 @@
-import { once } from 'node:events'
 import { createServer } from 'node:http'
+import { listenOnLoopback } from './loopback.ts'
 import type { ServerResponse } from 'node:http'
 import type { Test } from 'tap'
 import type { TestTorrent } from './testnet.ts'
@@ -114,12 +114,6 @@ export async function startLyingMirror (t: Test, { files: [file], metadata }: Te
     const [, start = '0', end = String(film.length - 1)] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? []
     answer(response, { start: Number(start), end: Number(end), film, pieceLength: metadata.pieceLength, count: count++ })
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const address = server.address()
-  return { mirrorUrl: `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}/{hash}/{index}`, requests: () => count }
+  const origin = await listenOnLoopback(t, server)
+  return { mirrorUrl: `${origin}/{hash}/{index}`, requests: () => count }
 }

@@ -1,5 +1,5 @@
-import { once } from 'node:events'
 import { createServer } from 'node:http'
+import { listenOnLoopback } from './loopback.ts'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Test } from 'tap'
 import type { TestTorrent } from './testnet.ts'
@@ -55,14 +55,7 @@ export async function startMirror (t: Test, torrent: TestTorrent, { tamper = (by
     else response.writeHead(206, { 'Content-Length': bytes.length, 'Content-Range': `bytes ${from}-${to}/${file.bytes.length}` })
     response.end(bytes)
   }
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const address = server.address()
-  const origin = `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`
+  const origin = await listenOnLoopback(t, server)
   return {
     metadataUrl: `${origin}/torrents/{hash}.torrent`,
     webSeed: `${origin}/files/`,

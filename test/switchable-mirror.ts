@@ -1,6 +1,6 @@
-import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
+import { listenOnLoopback } from './loopback.ts'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Test } from 'tap'
 import type { TestTorrent } from './testnet.ts'
@@ -72,14 +72,7 @@ export async function startSwitchableMirror (t: Test, torrent: TestTorrent, { by
     response.on('error', () => {})
     answer(request, response).catch(() => { response.destroy() })
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const address = server.address()
-  const origin = `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`
+  const origin = await listenOnLoopback(t, server)
   return {
     metadataUrl: `${origin}/{hash}.torrent`,
     mirrorUrl: `${origin}/files/{hash}/{index}`,

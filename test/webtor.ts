@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { parseMagnet } from '../services/torrent/magnet.ts'
 import { parseMetadata } from '../services/torrent/metadata.ts'
+import { listenOnLoopback } from './loopback.ts'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Test } from 'tap'
 import type { Metadata } from '../services/torrent/metadata.ts'
@@ -127,14 +127,7 @@ export async function startWebtor (t: Test, { metadata, files }: { readonly meta
     response.writeHead(status, { 'content-length': part.length, ...(status === 206 ? { 'content-range': `bytes ${start}-${Number(start) + part.length - 1}/${bytes.length}` } : {}) }).end(part)
   }
 
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const address = server.address()
-  const origin = `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`
+  const origin = await listenOnLoopback(t, server)
   return { url: origin, requests, posted, counts, expire: (status = 403) => { expired = { before: given.length, status } } }
 }
 

@@ -1,11 +1,10 @@
 import { createServer } from 'node:http'
-import { once } from 'node:events'
 import t from 'tap'
 import { jsonFrom, startApp } from '../helper.ts'
 import { startMirror } from '../mirror.ts'
 import { makeTorrent, testBytes, until } from '../testnet.ts'
+import { listenOnLoopback } from '../loopback.ts'
 import type { RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
 const film = testBytes(300_000, 'film')
@@ -19,13 +18,7 @@ async function startCache (t: Test, answer: RequestListener): Promise<{ template
     requests.push(request.url ?? '')
     answer(request, response)
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const url = await listenOnLoopback(t, server)
   return { template: `${url}/{hash}.torrent`, url, requests, say: (listener) => { answer = listener } }
 }
 

@@ -1,10 +1,10 @@
-import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import t from 'tap'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
 import { startMirror } from '../mirror.ts'
 import { makeTorrent, testBytes } from '../testnet.ts'
+import { listenOnLoopback } from '../loopback.ts'
 import type { RequestListener } from 'node:http'
 import type { Test } from 'tap'
 
@@ -18,14 +18,7 @@ async function serve (t: Test, listener: RequestListener): Promise<{ url: string
     requests.push(`${request.url ?? ''} ${request.headers.range ?? ''}`)
     listener(request, response)
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const address = server.address()
-  return { url: `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`, requests }
+  return { url: await listenOnLoopback(t, server), requests }
 }
 
 /** Ranges of `bytes()` under every path. */

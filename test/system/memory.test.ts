@@ -14,6 +14,7 @@ import { startServer, swarmOf } from '../server-process.ts'
 import { seededRandom } from '../services/pieces/torrent.ts'
 import { amount, seedOf, tellFigure } from '../soak.ts'
 import { startSeederOf, temporaryDirectory, testWith } from '../testnet.ts'
+import { listenOnLoopback } from '../loopback.ts'
 import type { Test } from 'tap'
 
 const seconds = amount('SOAK_MEMORY_SECONDS', 60)
@@ -63,14 +64,7 @@ async function startFilmMirror (t: Test, torrent: Buffer): Promise<{ readonly en
       }
     })()).on('error', () => {}).pipe(response)
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const address = server.address()
-  const origin = `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`
+  const origin = await listenOnLoopback(t, server)
   return {
     sentBytes: () => sentBytes,
     // Whoever is asked first is not given much time: so both are at work.
