@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 import { open, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { maxChunkBytes, takeChunk } from '../chunk-pool.ts'
 import { CodedError, asCoded } from '../errors.ts'
 import type { FileSpan, Geometry, PieceIndex } from './geometry.ts'
@@ -14,6 +14,14 @@ export interface Layout {
   readonly edgeDirectory: string
   /** The wanted files. They exist, and each has its full length. */
   readonly files: ReadonlyArray<readonly [fileIndex: number, path: string]>
+}
+
+/**
+ * Does the file lie outside the store's own folder? Then it is whole, and recorded with the time of its last write:
+ * whoever writes into it, be it the same bytes, makes it a file of unknown content.
+ */
+function isPromoted (layout: Layout, path: string): boolean {
+  return dirname(path) !== dirname(layout.edgeDirectory)
 }
 
 /** The file of an edge piece. */
@@ -79,8 +87,8 @@ export class PieceFiles {
   }
 
   /**
-   * Writes a whole piece: into its wanted files, and into an edge file when it touches an unwanted one. Never creates
-   * a data file; a missing one means that the layout is stale, and is thrown as STORE_FAILED like every failure.
+   * Writes a whole piece: into its wanted files but for promoted ones, which have their part, and into an edge file when
+   * it touches an unwanted one. Never creates a data file; a missing one means that the layout is stale, and is thrown as STORE_FAILED like every failure.
    * Resolves with the version of the layout it was written under, which the store has to be told.
    */
   async writePiece (piece: PieceIndex, bytes: Uint8Array): Promise<number> {
@@ -92,7 +100,8 @@ export class PieceFiles {
     const spans = this.#geometry.spansOf(piece)
     try {
       for (const span of spans) {
-        if (paths.has(span.fileIndex)) await this.writeSpan(span, bytes)
+        const path = paths.get(span.fileIndex)
+        if (path !== undefined && !isPromoted(layout, path)) await this.writeSpan(span, bytes)
       }
       if (this.#touchesUnwanted(spans, paths)) await this.#writeEdge(edgePath(layout, piece), bytes, { isLoose: !touchesWanted(spans, paths) })
     } catch (error) {

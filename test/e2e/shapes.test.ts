@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 import { once } from 'node:events'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import t from 'tap'
 import { encode } from '../../services/torrent/bencode.ts'
 import { parseMetadata } from '../../services/torrent/metadata.ts'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
 import { startMirror } from '../mirror.ts'
-import { makeTorrent, testBytes } from '../testnet.ts'
+import { makeTorrent, testBytes, until } from '../testnet.ts'
 import type { Test } from 'tap'
 
 t.test('a torrent of 10,000 files: any of them by its index, and only its own pieces are fetched', async (t) => {
@@ -41,6 +43,27 @@ t.test('files that share pieces, empty files and padding (BEP 47): each is serve
     else t.ok(bytes[i]?.equals(Buffer.from(await response.arrayBuffer())), name)
   }
   t.notOk(mirror.requests.some((request) => request.includes('/2')), 'padding is never fetched')
+})
+
+t.test('a cached file stays cached when the next one is downloaded, with which it shares a piece', async (t) => {
+  const files = { 'one.mp4': testBytes(100_000, 'one'), 'two.mp4': testBytes(90_000, 'two') }
+  const torrent = await makeTorrent(files, { name: 'Season', pieceLength: 16_384 })
+  const mirror = await startMirror(t, torrent)
+  const env = { TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl }
+  const first = await startApp(t, env)
+  t.ok(files['one.mp4'].equals(await bytesFrom(`${first.url}/stream/proxy/${torrent.infohash}?fileIndex=0`)))
+  await until('it is in the cache', async () => await first.app.stored.find(torrent.infohash, 0))
+  await first.app.close()
+  // As when it was evicted: the piece is fetched again.
+  await rm(join(first.directory, '.self-streme', 'partial', torrent.infohash), { recursive: true })
+
+  const { url, app } = await startApp(t, { ...env, TORRENT_DOWNLOAD_PATH: first.directory })
+  t.ok(files['two.mp4'].equals(await bytesFrom(`${url}/stream/proxy/${torrent.infohash}?fileIndex=1`)))
+  await until('the other is in the cache, too', async () => await app.stored.find(torrent.infohash, 1))
+  const response = await fetch(`${url}/stream/proxy/${torrent.infohash}?fileIndex=0`)
+  t.match(Object.fromEntries(response.headers), { 'x-stream-source': 'cache', 'x-stream-verified': 'true' })
+  t.ok(files['one.mp4'].equals(Buffer.from(await response.arrayBuffer())))
+  t.ok(await app.stored.find(torrent.infohash, 0), 'as a file that the server stored')
 })
 
 t.test('a torrent of BEP 52 alone (version 2) is refused with a reason that says so', async (t) => {

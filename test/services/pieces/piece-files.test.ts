@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -79,6 +79,21 @@ t.test('a layout that moved a file is followed, one that is stale fails without 
   t.same(await files.readFile(0, 0, 200), torrent.content.subarray(0, 200))
   await t.rejects(stale.writePiece(geometry.piece(2), torrent.pieceBytes(2)), { code: 'STORE_FAILED', cause: { code: 'ENOENT' } })
   t.same((await readdir(directory)).sort(), ['edges', 'moved'])
+})
+
+t.test('a piece that a promoted file shares is written beside it, not into it', async t => {
+  const torrent = makeTorrent(100, [150, 100, 150])
+  const directory = ownDirectory(t)
+  const layout = await layOut(join(directory, 'store'), torrent, [1])
+  const promoted = join(directory, 'stored.mp4')
+  await writeFile(promoted, torrent.bytesOf(0))
+  await utimes(promoted, 1000, 1000)
+  const { geometry, files } = open(t, torrent, { ...layout, files: [[0, promoted], ...layout.files] })
+  for (const index of [1, 2]) await files.writePiece(geometry.piece(index), torrent.pieceBytes(index))
+  await files.sync()
+  t.equal((await stat(promoted)).mtimeMs, 1_000_000)
+  t.same(await files.readPiece(geometry.piece(1), 0, 100), torrent.pieceBytes(1))
+  t.same(await files.readFile(1, 0, 100), torrent.bytesOf(1))
 })
 
 t.test('who waits for a free handle finds the file where it is by then', async t => {
