@@ -16,13 +16,14 @@ declare module 'fastify' {
 }
 
 export default fp(async function sourceChain (fastify) {
-  const { SOURCE_HEDGE_DELAY, START_TIMEOUT, LINGER, STALL_TIMEOUT, RESPONSE_STALL_LIMIT } = fastify.config
+  const { SOURCE_HEDGE_DELAY, START_TIMEOUT, LINGER, MAX_TORRENTS, STALL_TIMEOUT, RESPONSE_STALL_LIMIT } = fastify.config
   const events = new EventBus(fastify.log)
   const history = new StreamHistory(events)
   const sources = new SourceChain({
     hedgeDelayMs: SOURCE_HEDGE_DELAY,
     startTimeoutMs: START_TIMEOUT,
     lingerMs: LINGER * 1000,
+    maxLingering: Math.floor(MAX_TORRENTS / 2),
     silenceMs: deadlines.silenceTurns * STALL_TIMEOUT,
     responseStallLimitMs: RESPONSE_STALL_LIMIT,
     history,

@@ -19,6 +19,8 @@ export interface ChainOptions {
   readonly startTimeoutMs: number
   /** A start lives on so long after its last requester has gone. */
   readonly lingerMs: number
+  /** So many starts may live on with nobody there: each keeps a torrent running, of which there are MAX_TORRENTS. */
+  readonly maxLingering?: number
   /** A source that neither delivers nor receives anything for so long in the middle of a response is taken for dead. */
   readonly silenceMs: number
   /** A response that has begun is given up after so many milliseconds without progress from any source. */
@@ -112,6 +114,7 @@ export class SourceChain {
     const start = this.#starts.get(key) ?? this.#begin(key, request)
     start.requesters++
     clearTimeout(start.linger)
+    if (this.#lingering.get(start.infohash) === start) this.#lingering.delete(start.infohash)
     try {
       const walked = await abortable(start.promise, signal)
       return { ...walked, file: this.#spliced(walked, request) }
@@ -127,22 +130,29 @@ export class SourceChain {
   }
 
   #linger (start: Start): void {
-    const before = this.#lingering.get(start.infohash)
-    if (before !== undefined && before !== start && before.requesters === 0) {
-      before.controller.abort(new CodedError('START_TIMEOUT', 'the client went on to another place'))
-    }
+    const { lingerMs, maxLingering = Infinity } = this.#options
+    this.#lingering.get(start.infohash)?.controller.abort(new CodedError('START_TIMEOUT', 'the client went on to another place'))
+    this.#lingering.delete(start.infohash)
     this.#lingering.set(start.infohash, start)
     start.linger = setTimeout(() => {
       start.controller.abort(new CodedError('START_TIMEOUT', 'nobody waits for this start any more'))
-    }, this.#options.lingerMs)
+    }, lingerMs)
     start.linger.unref()
+    const [oldest] = this.#lingering.values()
+    if (oldest === undefined || this.#lingering.size <= maxLingering) return
+    this.#lingering.delete(oldest.infohash)
+    oldest.controller.abort(new CodedError('START_TIMEOUT', 'nobody waits for this start any more, and others were left since'))
   }
 
   #begin (key: string, request: StreamRequest): Start {
     const { infohash } = request
     const controller = new AbortController()
     const signal = AbortSignal.any([controller.signal, this.#closing.signal])
-    const attempted = this.#attempted.get(infohash) ?? { since: performance.now(), walks: 0 }
+    const now = performance.now()
+    const before = this.#attempted.get(infohash)
+    // A clock that has run out counts for those who wait by it; with requests that overlap it would never be wound up again.
+    const isRunning = before !== undefined && now < before.since + this.#options.startTimeoutMs
+    const attempted = isRunning ? before : { since: now, walks: 0 }
     this.#attempted.set(infohash, attempted)
     attempted.walks++
     const promise = this.#start(request, attempted, signal)
@@ -163,14 +173,14 @@ export class SourceChain {
     const { hedgeDelayMs, startTimeoutMs, history } = this.#options
     const { infohash, trackers } = request
     const subject = subjectOf(infohash, trackers)
-    const timeoutMs = Math.max(1, attempted.since + startTimeoutMs - performance.now())
+    const timeoutMs = attempted.since + startTimeoutMs - performance.now()
     try {
       const walked = await walkSources(this.#sources, request, {
         hedgeDelayMs,
         timeoutMs,
         engaged: this.#engaged.get(infohash),
         recall: (source) => this.#recall(infohash, trackers, source),
-        onRefusal: (refusal) => this.#failures.failed(subject, refusal)
+        onRefusal: (refusal) => this.#isLocal(refusal.source) ? refusal : this.#failures.failed(subject, refusal)
       }, signal)
       // HEAD brings no bytes: who answers it has shown nothing.
       if (request.head === null) return walked
@@ -197,7 +207,11 @@ export class SourceChain {
 
   #recall (infohash: string, trackers: readonly string[], source: Source): Refusal | null {
     const refusal = this.#failures.recall(subjectOf(infohash, trackers), source.name)
-    return refusal === null || source.isHopeful?.(infohash) === true ? null : refusal
+    return refusal === null || source.isHopeful?.(infohash, refusal.code) === true ? null : refusal
+  }
+
+  #isLocal (name: string): boolean {
+    return this.#sources.some((source) => source.name === name && source.isLocal === true)
   }
 
   #spliced (walked: Walked, request: StreamRequest): SourceFile {
@@ -221,7 +235,7 @@ export class SourceChain {
     }
     let outcome: Parameters<ResponseTrace['end']>[0] = 'client left'
     let current: Opened = { file, by }
-    const joiner = this.#joiner(request, range, () => current)
+    let joiner = this.#joiner(request, range, () => current)
     try {
       const chunks = splice({
         ...current,
@@ -241,6 +255,8 @@ export class SourceChain {
           this.#remember(infohash, walked.file)
           current = walked
           joiner?.changed()
+          // What began on this machine may go on from a source that is too slow.
+          joiner ??= this.#joiner(request, { start: want.position, end: range.end }, () => current)
           return walked
         }
       }, signal)

@@ -1,3 +1,4 @@
+import type { ReasonCode } from './errors.ts'
 import type { ByteRange } from './pieces/geometry.ts'
 
 /** What a client asks for, with everything about HTTP taken away. */
@@ -66,11 +67,13 @@ export interface Source {
   readonly priority: number
   /** After so many milliseconds without an answer the next source is started beside this one; absent: only by the hedge delay. */
   readonly turnMs?: number
+  /** It asks nobody but this machine: what fails here is not remembered, for it may work at any time, and asking costs nothing. */
+  readonly isLocal?: boolean
   /**
    * null: "not mine". Throws a CodedError: "I broke, and this is why". Honours its signal: after an abort nothing of
    * this request is left behind, though work that belongs to the infohash may live on.
    */
   open (request: StreamRequest, signal: AbortSignal, report: StartReport): Promise<SourceFile | null>
-  /** Is there news since it failed for this infohash (a peer connected, a mirror is back), so that asking again makes sense? */
-  isHopeful? (infohash: string): boolean
+  /** Is there news since it failed so for this infohash (a peer connected, a mirror is back), so that asking again makes sense? */
+  isHopeful? (infohash: string, failure: ReasonCode): boolean
 }

@@ -6,6 +6,7 @@ export default fp(async function cacheSource (fastify) {
   fastify.sources.add({
     name: 'cache',
     priority: 10,
+    isLocal: true,
     async open ({ infohash, fileIndex }, signal) {
       const metadata = await torrents.knownMetadata(infohash)
       const cached = await cache.find(infohash, fileIndex, metadata, signal)

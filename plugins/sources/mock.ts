@@ -7,6 +7,7 @@ export default fp(async function mockSource (fastify) {
   fastify.sources.add({
     name: 'mock',
     priority: 20,
+    isLocal: true,
     async open ({ infohash, fileIndex }) {
       return isMockHash(infohash) ? await openMockVideo(fileIndex) : null
     }

@@ -14,6 +14,7 @@ const CHUNK_BYTES = 1 << 20
 export function keptSource (torrents: Torrents): Omit<Source, 'priority'> {
   return {
     name: 'kept',
+    isLocal: true,
     async open (request, signal) {
       if (request.head === null || await torrents.knownMetadata(request.infohash) === null) return null
       const lease = torrents.join(request.infohash)

@@ -164,6 +164,24 @@ t.test('of the places that a player left behind only the last one lingers', asyn
   chain.close()
 })
 
+t.test('starts that nobody waits for make way for others: only the latest few linger', async (t) => {
+  const aborted: string[] = []
+  const chain = chainOf({ maxLingering: 2 }, sourceOf('p2p', 10, async ({ infohash }, signal) => await new Promise((_resolve, reject) => {
+    signal.addEventListener('abort', () => { aborted.push(infohash); reject(signal.reason) })
+  })))
+  const waiting = new AbortController()
+  for (const infohash of ['a', 'b', 'c', 'd']) {
+    await t.rejects(chain.open({ ...request, infohash }, AbortSignal.timeout(10)))
+    // Somebody has come back to this one, so it lingers no more.
+    if (infohash === 'a') chain.open({ ...request, infohash }, waiting.signal).catch(() => {})
+  }
+  t.same(aborted, ['b'])
+  waiting.abort()
+  await wait(0)
+  t.same(aborted, ['b', 'c'])
+  chain.close()
+})
+
 t.test('the source that delivered a moment ago is not held up by the ones before it', async (t) => {
   let isSwarmDead = false
   const chain = chainOf({ hedgeDelayMs: 10_000 },
@@ -308,6 +326,53 @@ t.test('START_TIMEOUT counts from the first start for the infohash that is still
   t.ok(await second instanceof NothingServes)
   // The second one had 400 ms of its own otherwise, and 200 ms for last words.
   t.ok(performance.now() - startedAt < 550)
+})
+
+t.test('a start that failed leaves a new one its time, however closely the requests follow each other', async (t) => {
+  let isHere = false
+  const chain = chainOf({ startTimeoutMs: 300 }, sourceOf('p2p', 10, async () => {
+    if (!isHere) return await new Promise(() => {})
+    await wait(50)
+    return fileOf('p2p')
+  }, { isHopeful: () => true }))
+  const first = chain.open(request, never).catch((error: unknown) => error)
+  await wait(320)
+  // The first one waits for last words: it is still under way.
+  isHere = true
+  t.equal((await chain.open({ ...request, head: { start: 1 } }, never)).file.source, 'p2p')
+  t.ok(await first instanceof NothingServes)
+})
+
+t.test('what fails on this machine is looked at by every request: it may work at any time, and asking costs nothing', async (t) => {
+  let isReadable = false
+  const chain = chainOf({}, sourceOf('cache', 10, async () => {
+    if (!isReadable) throw new CodedError('SOURCE_FAILED', 'the cached file cannot be read (EACCES)')
+    return fileOf('cache')
+  }, { isLocal: true }))
+  for (let i = 0; i < 10; i++) await t.rejects(chain.open({ ...request, infohash: String(i) }, never), NothingServes)
+  isReadable = true
+  t.equal((await chain.open({ ...request, infohash: '0' }, never)).file.source, 'cache')
+})
+
+t.test('a response that began from the cache and goes on from a slow source gets help like any other', { timeout: 20_000 }, async (t) => {
+  const { promise: helped, resolve } = Promise.withResolvers<string>()
+  const slow: SourceFile = {
+    ...fileOf('p2p'),
+    ahead: () => 0,
+    async * read ({ start }, signal) {
+      for (let at = start; at < content.length; at += 20_000) {
+        yield content.subarray(at, at + 20_000)
+        await Promise.race([helped, wait(1000, undefined, { signal }).catch(() => {})])
+      }
+    }
+  }
+  const chain = chainOf({ hedgeDelayMs: 10_000, responseStallLimitMs: 10_000 },
+    sourceOf('cache', 10, async () => ({ ...fileOf('cache', { breaksAfter: 5000 }), isLocal: true })),
+    sourceOf('p2p', 20, async () => slow),
+    sourceOf('http', 30, async () => ({ ...fileOf('http'), help: () => ({ source: 'http', moveTo: () => { resolve('http') }, release: () => {} }) }))
+  )
+  t.equal(sha1(await bytesOf((await chain.open(request, never)).file)), sha1(content))
+  t.equal(await Promise.race([helped, wait(0, 'nobody')]), 'http')
 })
 
 t.test('a file with other bytes does not keep a later source from going on', async (t) => {
