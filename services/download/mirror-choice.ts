@@ -60,11 +60,16 @@ export class MirrorChoice {
     return best?.record ?? null
   }
 
-  canServe (record: MirrorRecord, gap: Gap, now: number, without?: Run): boolean {
-    if (record.freeRuns(now, this.#activeRuns(record, without)) === 0 || gap.slow.has(record)) return false
-    const isWaiting = gap.urgency === urgencies.waiting
+  /** May it be asked at all for something so urgent, whatever that is? */
+  isFree (record: MirrorRecord, urgency: Urgency, now: number, without?: Run): boolean {
+    if (record.freeRuns(now, this.#activeRuns(record, without)) === 0) return false
+    const isWaiting = urgency === urgencies.waiting
     if (record.isQuarantined && isWaiting) return false
-    if (this.#isAsleep(record, now, without) && !(isWaiting && this.#mayBeAskedAgain(record, now))) return false
+    return !this.#isAsleep(record, now, without) || (isWaiting && this.#mayBeAskedAgain(record, now))
+  }
+
+  canServe (record: MirrorRecord, gap: Gap, now: number, without?: Run): boolean {
+    if (gap.slow.has(record) || !this.isFree(record, gap.urgency, now, without)) return false
     const file = this.fileFrom(gap.start, gap.end)
     if (file === null) return true
     if (!record.mayHave(file)) return false

@@ -70,15 +70,36 @@ export class RunPlan {
   /** The next run to start: at the most urgent gap that some mirror can be asked for now; null: none. */
   next (now: number, { atLeast = urgencies.background, slots = 1 }: NextOptions = {}): Run | null {
     if (!this.#records.some((record) => record.freeRuns(now) > 0)) return null
+    let free: readonly MirrorRecord[] = []
+    let freeFor: Urgency | null = null
+    let barren: Span | null = null
     for (const { piece, urgency } of this.#missing(atLeast)) {
+      if (urgency !== freeFor) {
+        freeFor = urgency
+        free = this.#records.filter((record) => this.#choice.isFree(record, urgency, now))
+        barren = null
+      }
+      if (free.length === 0 || isIn(piece, barren)) continue
       for (const gap of this.#gapsOf(piece, urgency, now)) {
         const run = this.#fill(gap, now, slots)
         if (run !== null) return run
       }
       const run = urgency === urgencies.waiting ? this.#divide(piece, now) : null
       if (run !== null) return run
+      barren = this.#barrenFrom(piece, free)
     }
     return null
+  }
+
+  /**
+   * The pieces from this one on that lie within one file which none of these mirrors has, for none of them to be looked
+   * at one by one: there may be half a million. null: one of them may have it.
+   */
+  #barrenFrom (piece: PieceIndex, records: readonly MirrorRecord[]): Span | null {
+    const { start, end } = this.spanOf(piece)
+    const file = this.#choice.fileFrom(start, end)
+    if (file === null || records.some((record) => record.mayHave(file))) return null
+    return { start: piece, end: this.#store.geometry.pieceAt(file.offset + file.lengthBytes - 1) }
   }
 
   /** May the run go on at its position, where a piece begins? Where the mirror sends on anyway, its end moves up. */
@@ -136,10 +157,15 @@ export class RunPlan {
   get isStranded (): boolean {
     if (this.#options.runs.size > 0) return false
     let isStranded = false
+    let barren: Span | null = null
+    const hopeful = this.#records.filter(({ isHopeful }) => isHopeful)
     for (const { piece } of this.#missing()) {
+      if (hopeful.length === 0) return true
+      if (isIn(piece, barren)) continue
       const files = this.#choice.filesIn(this.spanOf(piece))
       if (files.every((file) => this.#records.some((record) => record.isHopeful && this.#choice.canReach(record, file, this.spanOf(piece).start)))) return false
       isStranded = true
+      barren = this.#barrenFrom(piece, hopeful)
     }
     return isStranded
   }
@@ -285,6 +311,10 @@ export class RunPlan {
     }
     return end
   }
+}
+
+function isIn (position: number, span: Span | null): boolean {
+  return span !== null && position >= span.start && position < span.end
 }
 
 function aligned (bytes: number): number {

@@ -351,6 +351,23 @@ t.test('a piece across two files may come from two mirrors, each of which has on
   t.equal(s.plan.isStranded, true)
 })
 
+t.test('of a long file that a mirror has not, a few pieces are looked at, and not each of them', async (t) => {
+  const s = new Setting(['a'], makeTorrent({ name: 'Films', content: [[['1.mkv'], Buffer.alloc(20 * MiB)], [['2.mkv'], Buffer.alloc(20 * MiB)]], pieceLength: MiB }))
+  let asked = 0
+  s.mirror('a').mirror.mayHave = ({ index }) => {
+    asked++
+    return index === 1
+  }
+  s.want([0, 39, background])
+  t.strictSame(s.start(1), ['a 20-36'], 'the other one is found')
+  s.want([0, 19, background])
+  s.runs.clear()
+  asked = 0
+  t.ok(s.plan.isStranded)
+  t.strictSame(s.start(1), [])
+  t.ok(asked < 10, `asked ${asked} times`)
+})
+
 t.test('is stranded when nothing that is wanted can be had from anybody', async (t) => {
   const s = new Setting()
   t.equal(s.plan.isStranded, false)
