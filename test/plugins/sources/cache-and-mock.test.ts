@@ -9,6 +9,8 @@ import cache from '../../../plugins/cache.ts'
 import config from '../../../plugins/config.ts'
 import sourceChain from '../../../plugins/source-chain.ts'
 import cacheSource from '../../../plugins/sources/cache.ts'
+import fetcher from '../../../plugins/fetcher.ts'
+import metadata from '../../../plugins/metadata.ts'
 import mockSource from '../../../plugins/sources/mock.ts'
 import storedFiles from '../../../plugins/stored-files.ts'
 import torrents from '../../../plugins/torrents.ts'
@@ -33,6 +35,8 @@ async function startChain (t: Test, directory: string, env: Record<string, strin
   await app.register(config, { config: readConfig({ TORRENT_DOWNLOAD_PATH: directory, MEDIA_PATHS: 'none', ...env }) })
   await app.register(storedFiles)
   await app.register(budget)
+  await app.register(fetcher)
+  await app.register(metadata)
   await app.register(torrents)
   await app.register(cache)
   await app.register(sourceChain)
