@@ -305,10 +305,11 @@ export class Torrents {
     })
   }
 
-  /** Does this after what is being closed of the torrent; one that starts anew waits for the end of it. */
+  /** Does this at once; a torrent that starts anew waits for the end of it, and of all that was being closed before. */
   async #whileClosing (infohash: string, work: () => Promise<void>): Promise<void> {
+    const before = this.#closing.get(infohash)
     const done = work()
-    const settled = done.catch(() => {}).finally(() => {
+    const settled: Promise<void> = Promise.allSettled([before, done]).then(() => {
       if (this.#closing.get(infohash) === settled) this.#closing.delete(infohash)
     })
     this.#closing.set(infohash, settled)

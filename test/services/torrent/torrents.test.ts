@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { StoredFiles } from '../../../services/cache/stored-files.ts'
@@ -159,6 +159,34 @@ t.test('removing with files leaves nothing of the torrent, and its readers are t
   await t.rejects(waiting, { code: 'STORE_CLOSED' })
   t.equal(await torrents.knownMetadata(torrent.infohash), null)
   t.equal(torrents.get(torrent.infohash), null)
+})
+
+t.test('what starts anew while its files are being deleted waits for that, also when it was let go in between', async (t) => {
+  const torrent = await makeTorrent({ 'Film.mp4': testBytes(100_000, 'film') })
+  const deleting = Promise.withResolvers<void>()
+  const { torrents, stored, directory } = await open(t)
+  const remove = stored.remove.bind(stored)
+  stored.remove = async (infohash) => {
+    await deleting.promise
+    await remove(infohash)
+  }
+  await torrents.join(torrent.infohash).torrent.provide(torrent.metadata)
+  const first = torrents.remove(torrent.infohash, { deleteFiles: true })
+  torrents.join(torrent.infohash)
+  const second = torrents.remove(torrent.infohash, { deleteFiles: false })
+  for (let i = 0; i < 20; i++) await stat(directory)
+  const opening = torrents.join(torrent.infohash).torrent.provide(torrent.metadata)
+  let isOpen = false
+  void opening.then(() => { isOpen = true })
+  for (let i = 0; i < 20; i++) await stat(directory)
+  t.notOk(isOpen)
+  deleting.resolve()
+  await first
+  await second
+  const store = await opening
+  await store.want(0)
+  t.ok(await store.write(store.geometry.piece(0), testBytes(100_000, 'film').subarray(0, store.geometry.lengthOf(store.geometry.piece(0)))), 'its folder is there')
+  t.ok(await torrents.knownMetadata(torrent.infohash))
 })
 
 /** A resolver that answers when it is told to. */
