@@ -166,9 +166,9 @@ testWith(t, 'a swarm at 40 % and a mirror at 80 % of what a player takes: it pla
   let stalledMs = 0
   const { firstSource } = await watch(`${url}/stream/proxy/${scene.torrent.infohash}`, scene.film, async (position) => {
     const now = performance.now()
-    // A player begins with three seconds in its buffer.
+    // A player begins with five seconds in its buffer.
     if (playingSince === null) {
-      if (position < 3 * player) return
+      if (position < 5 * player) return
       playingSince = now
     }
     const playedTo = (now - playingSince) / 1000 * player
