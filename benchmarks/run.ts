@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
-import { availableParallelism, totalmem } from 'node:os'
+import { availableParallelism, loadavg, totalmem } from 'node:os'
 import { join } from 'node:path'
 
 const benchmarks = ['cached-stream', 'splice', 'random-ranges', 'cache-lookup', 'partial-store', 'http-download']
@@ -18,7 +18,7 @@ for (const name of named.length > 0 ? named : benchmarks) {
   console.log(`## ${name}\n`)
   const output = await outputOf(name)
   if (output === null) process.exitCode = 1
-  else sections.push(`## ${name}\n\n${output.trim()}\n`)
+  else sections.push(`## ${name}\n\n${output}\n`)
 }
 if (named.length === 0 && process.exitCode !== 1) {
   await writeFile(join(import.meta.dirname, 'README.md'), `# Benchmarks
@@ -34,11 +34,19 @@ ${sections.join('\n')}`)
 /** What the benchmark prints, which is shown as it comes; null when it fails. */
 async function outputOf (name: string): Promise<string | null> {
   const child = spawn(process.execPath, [join(import.meta.dirname, `${name}.ts`)], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const before = loadAverage()
   let output = ''
   child.stdout.setEncoding('utf8').on('data', text => {
     output += text
     process.stdout.write(text)
   })
   const [code] = await once(child, 'close')
-  return code === 0 ? output : null
+  const load = `Load average, of this and of whatever else ran: ${before} before, ${loadAverage()} after.`
+  console.log(`${load}\n`)
+  return code === 0 ? `${output.trim()}\n\n${load}` : null
+}
+
+/** Of the last minute. */
+function loadAverage (): string {
+  return (loadavg()[0] ?? NaN).toFixed(1)
 }
