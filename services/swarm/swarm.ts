@@ -378,6 +378,7 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
         this.#isIn = false
         this.#failure = new CodedError(reply.code, reply.reason)
         this.#now = { ...noStats, receivedBytes: this.#now.receivedBytes, uploadedBytes: this.#now.uploadedBytes }
+        this.#tellFetching()
         this.#link.log.warn({ infohash: this.infohash, code: reply.code, reason: reply.reason }, 'a torrent failed in the swarm')
         this.emit('failed', this.#failure)
     }
@@ -449,10 +450,12 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     const { fetching, downloadSpeed, peersConnected } = this.#now
     const now = performance.now()
     let missing = 0
+    // Begun while somebody was there, and left to others since.
+    const pieces = peersConnected > 0 ? fetching : []
     // As if they came one after the other: that is how they are asked for.
-    store.inFlight.set(this.name, new Map(fetching.map(([piece, missingBytes]) => {
+    store.inFlight.set(this.name, new Map(pieces.map(([piece, missingBytes]) => {
       missing += missingBytes
-      return [store.geometry.piece(piece), peersConnected > 0 && downloadSpeed > 0 ? now + missing / downloadSpeed * 1000 : Infinity]
+      return [store.geometry.piece(piece), downloadSpeed > 0 ? now + missing / downloadSpeed * 1000 : Infinity]
     })))
   }
 

@@ -283,6 +283,22 @@ t.test('metadata, trouble with the disk, and failure are told', async (t) => {
   t.notOk(torrent.isHopeful)
 })
 
+t.test('what the swarm had begun is left to others once nobody is there, and when the torrent has failed', async (t) => {
+  const { swarm } = await readySwarm(t)
+  const store = await openStore(t, film)
+  const torrent = swarm.join(film.infohash, { ...nothing, torrent: film.torrent, store })
+  const statistics = { peersKnown: 1, peersConnected: 1, peersConnecting: 0, receivedBytes: 9, uploadedBytes: 0, downloadSpeed: 9, uploadSpeed: 0, fetching: [[2, 5]] as const, isBarren: false }
+  const isLeft = (): boolean => store.inFlight.readyAt(store.geometry.piece(2), 'http-fallback') === null
+  for (const [serial, end] of ([{ type: 'stats', id: 1, stats: { ...statistics, peersConnected: 0 } }, { type: 'failed', id: 1, code: 'SOURCE_FAILED', reason: 'boom' }] as const).entries()) {
+    make(torrent, { type: 'stats', id: 1, stats: { ...statistics, uploadedBytes: serial } })
+    await once(torrent, 'stats')
+    t.notOk(isLeft())
+    make(torrent, end)
+    await once(torrent, end.type)
+    t.ok(isLeft())
+  }
+})
+
 t.test('words about an earlier stay are not heard', async (t) => {
   const { swarm } = await readySwarm(t)
   swarm.join(film.infohash, nothing).leave()
