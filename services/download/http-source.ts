@@ -62,7 +62,9 @@ export function httpSource (options: HttpSourceOptions): Omit<Source, 'priority'
         lease.release()
       }
     },
-    isHopeful: (infohash) => isHopeful(torrents, infohash, 'http-fallback')
+    isHopeful: (infohash, failure) => isHopeful(torrents, infohash, 'http-fallback') ||
+      // The swarm has brought what the lookup did not find.
+      (failure === 'METADATA_NOT_FOUND' && torrents.get(infohash)?.store != null)
   }
 }
 
@@ -173,6 +175,7 @@ function logSelection (metadata: Metadata, fileIndex: number | null, log: Log): 
   log.info(fields, `[Hybrid] Total size: ${formatBytes(metadata.lengthBytes)}`)
   log.info(fields, '[Hybrid] Step 3: Finding video file...')
   log.info(fields, `[Hybrid] Found ${metadata.files.filter(({ name, isPadding }) => !isPadding && isVideo(name)).length} video file(s)`)
-  const file = selectFile(metadata, fileIndex)
-  log.info(fields, `[Hybrid] Selected: ${file.name} (${formatBytes(file.lengthBytes)})`)
+  // A number that is none of its files fails its own request, not the download that others share.
+  const file = metadata.files[fileIndex ?? selectFile(metadata, null).index]
+  if (file !== undefined) log.info(fields, `[Hybrid] Selected: ${file.name} (${formatBytes(file.lengthBytes)})`)
 }

@@ -89,3 +89,22 @@ t.test('with TORRENT_METADATA_URLS=none, or without HTTP fallback, nobody is ask
   t.strictSame(answer.body.reasons.map(({ code }: { code: string }) => code), ['P2P_TIMEOUT'])
   t.strictSame(cache.requests, [])
 })
+
+t.test('what the lookup did not find and peers have brought since is downloaded from mirrors at once', async (t) => {
+  const cache = await startCache(t, miss)
+  const mirror = await startMirror(t, torrent)
+  const { app, url } = await startApp(t, { TORRENT_METADATA_URLS: cache.template, HTTP_MIRROR_URLS: mirror.mirrorUrl })
+  t.match(await jsonFrom(`${url}/stream/proxy/${infohash}`), { status: 404, body: { reasons: [{ code: 'METADATA_NOT_FOUND' }] } })
+  await app.torrents.get(infohash)?.provide(torrent.metadata)
+  t.ok(film.equals(Buffer.from(await (await fetch(`${url}/stream/proxy/${infohash}`)).arrayBuffer())))
+})
+
+t.test('a fileIndex that the torrent does not have spoils nobody else\'s start', async (t) => {
+  const cache = await startCache(t, (request, response) => { setTimeout(() => { give(request, response) }, 300) })
+  const mirror = await startMirror(t, torrent)
+  const { url } = await startApp(t, { TORRENT_METADATA_URLS: cache.template, HTTP_MIRROR_URLS: mirror.mirrorUrl })
+  const wrong = jsonFrom(`${url}/stream/proxy/${infohash}?fileIndex=7`)
+  await until('the first start is under way', () => cache.requests.length === 1)
+  t.ok(film.equals(Buffer.from(await (await fetch(`${url}/stream/proxy/${infohash}`)).arrayBuffer())))
+  t.match(await wrong, { status: 404, body: { reasons: [{ code: 'FILE_INDEX' }] } })
+})
