@@ -1,6 +1,6 @@
 import { abortable, pause, race } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
-import { isHopeful, openFilledFile } from '../pieces/filled-file.ts'
+import { openFilledFile } from '../pieces/filled-file.ts'
 import { parseMetadata } from '../torrent/metadata.ts'
 import type { Log } from '../log.ts'
 import type { Filler } from '../pieces/filler.ts'
@@ -39,8 +39,34 @@ export function p2pSource (options: P2pSourceOptions): Omit<Source, 'priority'> 
         lease.release()
       }
     },
-    isHopeful: (infohash) => isHopeful(torrents, infohash, 'p2p')
+    isHopeful: (infohash) => torrents.get(infohash)?.fillers.some((filler) => filler.name === 'p2p' && hasNews(filler)) === true
   }
+}
+
+/** What the starts of a torrent have in common, as far as its swarm is concerned. */
+interface Past {
+  /** P2P's turn counts from here: the torrent may have run before, without a swarm. */
+  readonly joinedAt: number
+  /** Attempts in a row that brought nothing, after so many bytes. */
+  attempts: number
+  attemptedBytes: number
+  /** How the swarm was when a start last failed. */
+  failedPeers: number
+  failedBytes: number
+}
+
+const pasts = new WeakMap<Filler, Past>()
+
+function pastOf (filler: Filler): Past {
+  const past = pasts.get(filler) ?? { joinedAt: performance.now(), attempts: 0, attemptedBytes: 0, failedPeers: 0, failedBytes: 0 }
+  pasts.set(filler, past)
+  return past
+}
+
+/** Is more there than when it last failed? Peers that are dialled in vain, or were there and brought nothing, are no news. */
+function hasNews (filler: Filler): boolean {
+  const { failedPeers, failedBytes } = pastOf(filler)
+  return filler.isHopeful && (filler.peersConnected > failedPeers || filler.receivedBytes > failedBytes)
 }
 
 async function openFromSwarm (request: StreamRequest, torrent: Torrent, options: P2pSourceOptions, signal: AbortSignal, report: StartReport): Promise<SourceFile> {
@@ -55,41 +81,50 @@ async function openFromSwarm (request: StreamRequest, torrent: Torrent, options:
   try {
     return await race(signal,
       async (signal) => await openFilledFile(request, { torrents, store: await torrent.ready(signal), filler, stallTimeoutMs }, signal),
-      async (signal) => await hopeless(torrent, filler, options, signal, report)
+      async (signal) => await hopeless(filler, options, signal, report)
     )
   } catch (error) {
     const reason = startEnded(error) ? outOfTime(filler) : error
     if (reason instanceof CodedError && reason.code === 'P2P_TIMEOUT') {
+      Object.assign(pastOf(filler), { failedPeers: filler.peersConnected, failedBytes: filler.receivedBytes })
       log.info({ infohash: torrent.infohash, swarm: filler.state }, '[Hybrid] P2P failed: P2P timeout')
     }
     throw reason
   }
 }
 
-/** Attempts in a row that brought nothing, and what had been received when they began. */
-const attempts = new WeakMap<Torrent, { count: number, receivedBytes: number }>()
-
 /**
- * Rejects with P2P_TIMEOUT once P2P's turn is over and no peer is connected. The turn counts from the torrent's start;
- * for a swarm that has already delivered it is one attempt, from now.
+ * Rejects with P2P_TIMEOUT once P2P's turn is over and no peer is connected, and with what ended the swarm. The turn
+ * counts from when the torrent joined its swarm; for one that has already delivered it is one attempt, from now.
  */
-async function hopeless (torrent: Torrent, filler: Filler, { timeoutMs, torrentTimeoutMs, maxRetries }: P2pSourceOptions, signal: AbortSignal, report: StartReport): Promise<never> {
+async function hopeless (filler: Filler, options: P2pSourceOptions, signal: AbortSignal, report: StartReport): Promise<never> {
+  const { timeoutMs, torrentTimeoutMs, maxRetries } = options
   const { receivedBytes } = filler
+  const past = pastOf(filler)
   if (receivedBytes === 0) {
-    await untilHopeless(filler, torrent.startedAt + timeoutMs, signal, report)
+    await untilHopeless(filler, past.joinedAt + timeoutMs, options, signal, report)
     throw new CodedError('P2P_TIMEOUT', `no peer delivered data within ${timeoutMs} ms (${filler.state})`)
   }
-  const before = attempts.get(torrent)
-  const count = before?.receivedBytes === receivedBytes ? before.count : 0
+  const count = past.attemptedBytes === receivedBytes ? past.attempts : 0
   const isGivenUp = maxRetries > 0 && count >= maxRetries
-  await untilHopeless(filler, isGivenUp ? -Infinity : performance.now() + torrentTimeoutMs, signal, report)
-  attempts.set(torrent, { count: isGivenUp ? count : count + 1, receivedBytes })
+  const noteAttempt = (): void => { Object.assign(past, { attempts: isGivenUp ? count : count + 1, attemptedBytes: receivedBytes }) }
+  const startedAt = performance.now()
+  try {
+    await untilHopeless(filler, isGivenUp ? -Infinity : startedAt + torrentTimeoutMs, options, signal, report)
+  } catch (error) {
+    // START_TIMEOUT may be no longer than an attempt: one that had most of its time was one.
+    if (startEnded(error) && performance.now() - startedAt > torrentTimeoutMs / 2) noteAttempt()
+    throw error
+  }
+  noteAttempt()
   throw new CodedError('P2P_TIMEOUT', `no peer delivered more data (${filler.state}; ${isGivenUp ? `given up after ${count} attempts` : `attempt ${count + 1}, ${torrentTimeoutMs} ms`})`)
 }
 
-/** Resolves when the time is over and nobody is there who might deliver. */
-async function untilHopeless (filler: Filler, endsAt: number, signal: AbortSignal, report: StartReport): Promise<void> {
+/** Resolves when the time is over and nobody is there who might deliver. Throws what keeps the swarm from ever delivering. */
+async function untilHopeless (filler: Filler, endsAt: number, { swarm }: P2pSourceOptions, signal: AbortSignal, report: StartReport): Promise<void> {
   while (performance.now() < endsAt || filler.isHopeful) {
+    if (filler.failure !== null) throw filler.failure
+    if (swarm.status.state === 'unavailable') throw new CodedError('P2P_UNAVAILABLE', swarm.status.reason)
     if (filler.isBarren === true) report.hopeless()
     await pause(HOPE_INTERVAL_MS, signal)
   }
@@ -117,6 +152,7 @@ function fillFromSwarm (torrent: Torrent, swarm: Swarm, log: Log): ClosableFille
     filler.addTrackers([...torrent.hints.trackers])
     filler.addPeers([...torrent.hints.peers])
   })
+  pastOf(filler)
   return Object.assign(filler, { close: () => { filler.leave() } })
 }
 
