@@ -41,6 +41,8 @@ export class PieceFiles {
   readonly #isPadding: (fileIndex: number) => boolean
   readonly #pool: HandlePool
   readonly #dirtyFiles = new Set<number>()
+  /** Files that nobody writes any more, as they were then. */
+  readonly #sealed = new Map<number, string>()
   #hasDirtyEdges = false
   #layout: Layout
   #paths: ReadonlyMap<number, string>
@@ -157,11 +159,30 @@ export class PieceFiles {
     if (this.#isPadding(fileIndex)) return Buffer.alloc(length)
     const buffer = length <= maxChunkBytes ? takeChunk(length) : Buffer.allocUnsafeSlow(length)
     try {
-      await this.#withFile(fileIndex, handle => readFully(handle, buffer, offset))
+      await this.#withFile(fileIndex, async handle => {
+        await readFully(handle, buffer, offset)
+        const sealed = this.#sealed.get(fileIndex)
+        // After the bytes, not before: whatever was done to the file until they were read shows now.
+        if (sealed !== undefined && sealed !== await sealOf(handle)) throw fileChanged()
+      })
     } catch (error) {
-      throw asCoded(error, 'STORE_FAILED')
+      // Cut short, it has no such bytes; gone, it cannot be opened.
+      throw this.#sealed.has(fileIndex) && !isNoSpace(error) ? fileChanged(error) : asCoded(error, 'STORE_FAILED')
     }
     return buffer
+  }
+
+  /**
+   * From now on the file is complete, and nobody's to write: a read of it throws FILE_CHANGED once it is another one, or
+   * was written to.
+   */
+  async seal (fileIndex: number, handle: FileHandle): Promise<void> {
+    this.#sealed.set(fileIndex, await sealOf(handle))
+  }
+
+  /** It may be written again, or is gone. */
+  unseal (fileIndex: number): void {
+    this.#sealed.delete(fileIndex)
   }
 
   /** Keeps a whole piece beside its wanted files, for one of them is about to go. Throws STORE_FAILED. */
@@ -269,6 +290,15 @@ export class PieceFiles {
     }
     if (!isLoose) this.#hasDirtyEdges = true
   }
+}
+
+async function sealOf (handle: FileHandle): Promise<string> {
+  const { ino, size, mtimeNs } = await handle.stat({ bigint: true })
+  return `${ino} ${size} ${mtimeNs}`
+}
+
+function fileChanged (cause?: unknown): CodedError {
+  return cause instanceof CodedError ? cause : new CodedError('FILE_CHANGED', 'a stored file is gone, or was written to', { cause })
 }
 
 function touchesWanted (spans: readonly FileSpan[], paths: ReadonlyMap<number, string>): boolean {

@@ -16,7 +16,7 @@ import type { PieceIndex } from './geometry.ts'
 import { InFlight } from './in-flight.ts'
 import { isPieceRight } from './piece-check.ts'
 import { PieceChecker } from './piece-checker.ts'
-import { PieceFiles, edgePath, isMissing, isNoSpace, syncDirectory, writeFully } from './piece-files.ts'
+import { edgePath, isMissing, isNoSpace, PieceFiles, syncDirectory, writeFully } from './piece-files.ts'
 import type { Layout } from './piece-files.ts'
 import { PieceWaiters } from './piece-waiters.ts'
 import { completionPath, partPath, recover } from './recovery.ts'
@@ -58,9 +58,10 @@ export interface PieceStoreOptions {
  * do what in which order.
  *
  * Events: `verified` when a piece can be read; `dropped` when one that a filler believes to be here is not (any more);
- * `layout` when files were added or moved; `finished` once for a file that is wanted, whole and on the disk.
+ * `layout` when files were added or moved; `finished` once for a file that is wanted, whole and on the disk;
+ * `changed` when a promoted file turns out to be another one, or written to.
  */
-export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dropped: [piece: PieceIndex], layout: [layout: Layout], finished: [fileIndex: number] }> {
+export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dropped: [piece: PieceIndex], layout: [layout: Layout], finished: [fileIndex: number], changed: [fileIndex: number] }> {
   readonly metadata: Metadata
   readonly geometry: Geometry
   readonly directory: string
@@ -171,6 +172,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
         if (promoted.get(fileIndex) !== path) continue
         store.#finished.add(fileIndex)
         store.#taken.add(fileIndex)
+        await pieceFiles.whileOpen(fileIndex, async handle => { await pieceFiles.seal(fileIndex, handle) })
       }
       return store
     } catch (error) {
@@ -264,11 +266,17 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   /**
    * Bytes of a file. The caller has made sure that their pieces are verified, and that a window keeps them where the file
-   * is windowed. Throws STORE_FAILED, STORE_CLOSED.
+   * is windowed. Throws STORE_FAILED, STORE_CLOSED, FILE_CHANGED for a promoted
+   * file that is not what it was: then nothing that this store says of it is true any more, and 'changed' was emitted.
    */
-  readFile (fileIndex: number, offset: number, length: number): Promise<Buffer> {
-    if (length > 0 && (this.#memory.size > 0 || !this.#wantedSince.has(fileIndex))) return this.#readByPieces(fileIndex, offset, length)
-    return this.#files.readFile(fileIndex, offset, length)
+  async readFile (fileIndex: number, offset: number, length: number): Promise<Buffer> {
+    if (length > 0 && (this.#memory.size > 0 || !this.#wantedSince.has(fileIndex))) return await this.#readByPieces(fileIndex, offset, length)
+    try {
+      return await this.#files.readFile(fileIndex, offset, length)
+    } catch (error) {
+      if (error instanceof CodedError && error.code === 'FILE_CHANGED') this.emit('changed', fileIndex)
+      throw error
+    }
   }
 
   /** Bytes of a verified piece, wherever it lies. Throws STORE_FAILED, STORE_CLOSED. */
@@ -431,6 +439,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
           await handle.sync()
           await rename(from, path)
           this.#setLayout(this.layout.files.map(([index, old]) => [index, index === fileIndex ? path : old]))
+          await this.#files.seal(fileIndex, handle)
         })
         await syncDirectory(dirname(path))
         await syncDirectory(dirname(from))
@@ -550,6 +559,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     }
     this.#taken.delete(fileIndex)
     this.#finished.delete(fileIndex)
+    this.#files.unseal(fileIndex)
     this.#wantedSince.delete(fileIndex)
     this.#windowed.add(fileIndex)
     for (const piece of this.#piecesOf(fileIndex)) {

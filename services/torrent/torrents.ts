@@ -351,6 +351,11 @@ export class Torrents {
           }).finally(() => { promotions.delete(promotion) })
           promotions.add(promotion)
         })
+        store.on('changed', (fileIndex) => {
+          this.#options.log.warn({ infohash, fileIndex }, 'a stored file is gone, or was written to: the torrent begins anew without it')
+          const entry = this.#entries.get(infohash)
+          if (entry?.torrent.store === store) this.#close(entry, new CodedError('FILE_CHANGED', 'a stored file is gone, or was written to'))
+        })
         // A file that was whole when the server stopped is said to be finished now.
         for (const [fileIndex] of store.layout.files) await store.want(fileIndex)
         return store
