@@ -1,7 +1,10 @@
-import type { CodedError } from '../errors.ts'
+import { CodedError } from '../errors.ts'
+import type { ReasonCode } from '../errors.ts'
 
+/** Not the error itself: its stack holds everything that was at hand where it was thrown, requests and signals. */
 interface Failure {
-  readonly error: CodedError
+  readonly code: ReasonCode
+  readonly message: string
   readonly at: number
   readonly until: number
 }
@@ -21,10 +24,10 @@ export class LookupMemory {
   get size (): number { return this.#failures.size }
 
   /** Remembers the failure for `ms` milliseconds. */
-  remember (key: string, error: CodedError, ms: number): void {
+  remember (key: string, { code, message }: CodedError, ms: number): void {
     const at = this.#now()
     this.#failures.delete(key)
-    this.#failures.set(key, { error, at, until: at + ms })
+    this.#failures.set(key, { code, message, at, until: at + ms })
     const [oldest] = this.#failures.keys()
     if (oldest !== undefined && this.#failures.size > this.#limit) this.#failures.delete(oldest)
   }
@@ -37,7 +40,7 @@ export class LookupMemory {
     const now = this.#now()
     if (now >= failure.until) return null
     this.#failures.set(key, failure)
-    return { error: failure.error, ageMs: now - failure.at }
+    return { error: new CodedError(failure.code, failure.message), ageMs: now - failure.at }
   }
 
   /** Forgets every failure whose key begins so. */
