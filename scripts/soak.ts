@@ -7,7 +7,7 @@ import { join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
 
 const root = join(import.meta.dirname, '..')
-const full = { SOAK_KILLS: '200', SOAK_CHAOS_SECONDS: '900', SOAK_ABORTS: '20000', SOAK_POWER_LIVES: '100', SOAK_SPLICES: '30000', SOAK_FAILOVERS: '34', SOAK_FAILOVER_BYTES: '200000000', SOAK_FLAPS: '100', SOAK_TORRENTS: '10000', SOAK_MEMORY_SECONDS: '600', SOAK_SWARM_DEATHS: '10', TAP_TIMEOUT: '86400' }
+const full = { SOAK_KILLS: '200', SOAK_CHAOS_SECONDS: '900', SOAK_ABORTS: '20000', SOAK_POWER_LIVES: '100', SOAK_SPLICES: '30000', SOAK_FAILOVERS: '34', SOAK_FAILOVER_BYTES: '200000000', SOAK_FLAPS: '100', SOAK_TORRENTS: '10000', SOAK_MEMORY_SECONDS: '600', SOAK_SWARM_DEATHS: '10', SOAK_STORM_SECONDS: '120', SOAK_CROWD: '200', SOAK_DEAD: '200', SOAK_SLOW_READERS: '200', TAP_TIMEOUT: '86400' }
 
 const named = process.argv.slice(2)
 const files = named.length > 0 ? named : await longTests()
