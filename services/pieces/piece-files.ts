@@ -298,7 +298,7 @@ async function sealOf (handle: FileHandle): Promise<string> {
 }
 
 function fileChanged (cause?: unknown): CodedError {
-  return cause instanceof CodedError ? cause : new CodedError('FILE_CHANGED', 'a stored file is gone, or was written to', { cause })
+  return cause instanceof CodedError && cause.code !== 'STORE_FAILED' ? cause : new CodedError('FILE_CHANGED', 'a stored file is gone, or was written to', { cause })
 }
 
 function touchesWanted (spans: readonly FileSpan[], paths: ReadonlyMap<number, string>): boolean {

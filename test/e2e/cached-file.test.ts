@@ -32,7 +32,7 @@ for (const [what, deed] of deeds) {
   t.test(`a cached file is ${what} during its stream -> the stream goes on from a mirror; without one every byte that comes is right, and no part is taken for the whole`, { timeout: 60_000 }, async (t) => {
     await Promise.all([true, false].flatMap((hasMirror) => [true, false].map(async (isOpen) => {
       const name = `${hasMirror ? 'with' : 'without'} a mirror, its torrent ${isOpen ? 'still open' : 'let go'}`
-      const { torrent, path, server, answers } = await cached(t, isOpen)
+      const { torrent, path, server, answers } = await cached(t, isOpen, hasMirror)
       answers.isOn = hasMirror
       const url = `${server.url}/stream/proxy/${torrent.infohash}`
       const { bytes, error, status } = await readWith(url, async () => { await deed(path) })
@@ -64,11 +64,11 @@ interface Cached {
 }
 
 /** A server that has downloaded the film from a mirror. */
-async function cached (t: Test, isOpen: boolean): Promise<Cached> {
+async function cached (t: Test, isOpen: boolean, hasMirror: boolean): Promise<Cached> {
   const torrent = await makeTorrent({ 'Film.mp4': film }, { pieceLength: 262_144 })
   const answers = { isOn: true }
   const mirror = await startMirror(t, torrent, { before: (_request, response) => { if (!answers.isOn) response.writeHead(503).end() } })
-  const server = await startApp(t, { HTTP_MIRROR_URLS: mirror.mirrorUrl, TORRENT_METADATA_URLS: mirror.metadataUrl, LINGER: isOpen ? '60' : '0', RESPONSE_STALL_LIMIT: '1500', STALL_TIMEOUT: '1000', START_TIMEOUT: '1000' })
+  const server = await startApp(t, { HTTP_MIRROR_URLS: mirror.mirrorUrl, TORRENT_METADATA_URLS: mirror.metadataUrl, LINGER: isOpen ? '60' : '0', RESPONSE_STALL_LIMIT: hasMirror ? '20000' : '1500', STALL_TIMEOUT: '1000', START_TIMEOUT: hasMirror ? '20000' : '4000' })
   t.ok(film.equals(await bytesFrom(`${server.url}/stream/proxy/${torrent.infohash}`)))
   const path = join(server.directory, `${torrent.infohash}-Film.mp4`)
   await until('it is in the cache', () => server.app.stored.list().length === 1)
