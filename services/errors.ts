@@ -3,7 +3,8 @@
  * A code is part of the API (it appears in `reasons` of the 404), so it is never renamed.
  * `isTemporary`: asking again later may help, and the answer carries Retry-After.
  * `isFinal`: the request or the content itself is at fault; no other source needs to be asked.
- * `rests`: what is not asked again for a while after a source has said this: that source for this infohash, or the source.
+ * `rests`: what is not asked again for a while after a source has said this: that source for this infohash, for this file
+ * of it, or the source.
  */
 export const reasonCodes = {
   INFOHASH_INVALID: { isTemporary: false, isFinal: true, rests: null },
@@ -18,7 +19,7 @@ export const reasonCodes = {
   P2P_TIMEOUT: { isTemporary: true, isFinal: false, rests: 'infohash' },
   P2P_UNAVAILABLE: { isTemporary: true, isFinal: false, rests: null },
   HTTP_NO_MIRROR: { isTemporary: true, isFinal: false, rests: 'infohash' },
-  HTTP_MIRRORS_FAILED: { isTemporary: true, isFinal: false, rests: 'infohash' },
+  HTTP_MIRRORS_FAILED: { isTemporary: true, isFinal: false, rests: 'file' },
   HTTP_LOOP: { isTemporary: false, isFinal: false, rests: null },
   HTTP_TIMEOUT: { isTemporary: true, isFinal: false, rests: 'infohash' },
   ADDRESS_REFUSED: { isTemporary: false, isFinal: false, rests: 'infohash' },

@@ -21,10 +21,17 @@ interface Failure {
   readonly until: number
 }
 
+/** What a failure is about; texts that begin with the infohash. */
+export interface Subject {
+  /** The infohash, and whatever else the question was about, such as the trackers that were asked. */
+  readonly content: string
+  /** The same, and the file. */
+  readonly file: string
+}
+
 /**
- * Circuit breakers: what failed is not tried again for a while, and says at once why and when. A subject is what a
- * failure is about: an infohash, and the trackers that were asked for it. When the time is over the next request is
- * the trial: one that fails rests twice as long, one that delivers makes all forgotten.
+ * Circuit breakers: what failed is not tried again for a while, and says at once why and when. When the time is over the
+ * next request is the trial: one that fails rests twice as long, one that delivers makes all forgotten.
  */
 export class FailureMemory {
   readonly #options: Required<FailureMemoryOptions>
@@ -41,26 +48,27 @@ export class FailureMemory {
   get size (): number { return this.#failures.size }
 
   /** Why the source is not asked now, with the time that is left; null: it may be asked. */
-  recall (subject: string, source: string): Refusal | null {
+  recall ({ content, file }: Subject, source: string): Refusal | null {
     const now = this.#options.clock.now()
-    const failure = [this.#failures.get(keyOf(subject, source)), this.#sources.get(source)].find((failure) => failure !== undefined && failure.until > now)
+    const failure = [this.#failures.get(keyOf(file, source)), this.#failures.get(keyOf(content, source)), this.#sources.get(source)].find((failure) => failure !== undefined && failure.until > now)
     return failure === undefined ? null : { ...failure.refusal, retryInMs: Math.ceil(failure.until - now) }
   }
 
   /** A source refused that was really asked. Gives the refusal, with the time after which it is asked again. */
-  failed (subject: string, refusal: Refusal): Refusal {
+  failed (subject: Subject, refusal: Refusal): Refusal {
     const { source, code } = refusal
     const { rests } = reasonCodes[code]
     if (rests === null) return refusal
-    this.#note(this.#failures, keyOf(subject, source), refusal)
+    this.#note(this.#failures, keyOf(rests === 'file' ? subject.file : subject.content, source), refusal)
     const [oldest] = this.#failures.keys()
     if (oldest !== undefined && this.#failures.size > this.#options.limit) this.#failures.delete(oldest)
-    if (rests === 'source') this.#broke(subject, refusal)
+    if (rests === 'source') this.#broke(subject.content, refusal)
     return this.recall(subject, source) ?? refusal
   }
 
-  delivered (subject: string, source: string): void {
-    this.#failures.delete(keyOf(subject, source))
+  delivered ({ content, file }: Subject, source: string): void {
+    this.#failures.delete(keyOf(content, source))
+    this.#failures.delete(keyOf(file, source))
     this.#sources.delete(source)
     this.#broken.delete(source)
   }
@@ -71,10 +79,10 @@ export class FailureMemory {
   }
 
   /** One infohash that a source breaks at says little of the source; several in a row do. */
-  #broke (subject: string, refusal: Refusal): void {
+  #broke (content: string, refusal: Refusal): void {
     const subjects = this.#broken.get(refusal.source) ?? new Set()
     this.#broken.set(refusal.source, subjects)
-    if (subjects.size < this.#options.sourceFailures) subjects.add(subject)
+    if (subjects.size < this.#options.sourceFailures) subjects.add(content)
     if (subjects.size >= this.#options.sourceFailures) this.#note(this.#sources, refusal.source, refusal)
   }
 
@@ -89,6 +97,6 @@ export class FailureMemory {
   }
 }
 
-function keyOf (subject: string, source: string): string {
-  return `${subject} ${source}`
+function keyOf (about: string, source: string): string {
+  return `${about} ${source}`
 }

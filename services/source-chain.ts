@@ -2,6 +2,7 @@ import { steadyClock } from './clock.ts'
 import { abortable } from './deadline.ts'
 import { CodedError } from './errors.ts'
 import { FailureMemory } from './failure-memory.ts'
+import type { Subject } from './failure-memory.ts'
 import { Joiner } from './join.ts'
 import { NothingServes, walkSources } from './source-walk.ts'
 import { splice } from './splice.ts'
@@ -11,6 +12,8 @@ import type { Refusal, Walked } from './source-walk.ts'
 import type { ByteRange } from './pieces/geometry.ts'
 import type { ResponseTrace, StreamHistory } from './stream-history.ts'
 import type { Log } from './log.ts'
+
+type Asked = Pick<StreamRequest, 'infohash' | 'trackers' | 'fileIndex'>
 
 export interface ChainOptions {
   /** The next source starts beside the one before after so many milliseconds; 0: strict order. */
@@ -94,7 +97,7 @@ export class SourceChain {
 
   /** Why sources would not be asked now if this came: one refusal for each that rests. */
   resting (infohash: string): Refusal[] {
-    return this.#sources.flatMap((source) => this.#recall(infohash, [], source) ?? [])
+    return this.#sources.flatMap((source) => this.#recall({ infohash, trackers: [], fileIndex: null }, source) ?? [])
   }
 
   /** Somebody asks for it anew: that it failed before does not count any more. */
@@ -171,15 +174,15 @@ export class SourceChain {
 
   async #start (request: StreamRequest, attempted: Attempted, signal: AbortSignal): Promise<Walked> {
     const { hedgeDelayMs, startTimeoutMs, history } = this.#options
-    const { infohash, trackers } = request
-    const subject = subjectOf(infohash, trackers)
+    const { infohash } = request
+    const subject = subjectOf(request)
     const timeoutMs = attempted.since + startTimeoutMs - performance.now()
     try {
       const walked = await walkSources(this.#sources, request, {
         hedgeDelayMs,
         timeoutMs,
         engaged: this.#engaged.get(infohash),
-        recall: (source) => this.#recall(infohash, trackers, source),
+        recall: (source) => this.#recall(request, source),
         onRefusal: (refusal) => this.#isLocal(refusal.source) ? refusal : this.#failures.failed(subject, refusal)
       }, signal)
       // HEAD brings no bytes: who answers it has shown nothing.
@@ -205,9 +208,9 @@ export class SourceChain {
     if (oldest !== undefined && this.#engaged.size > ENGAGED_LIMIT) this.#engaged.delete(oldest)
   }
 
-  #recall (infohash: string, trackers: readonly string[], source: Source): Refusal | null {
-    const refusal = this.#failures.recall(subjectOf(infohash, trackers), source.name)
-    return refusal === null || source.isHopeful?.(infohash, refusal.code) === true ? null : refusal
+  #recall (request: Asked, source: Source): Refusal | null {
+    const refusal = this.#failures.recall(subjectOf(request), source.name)
+    return refusal === null || source.isHopeful?.(request.infohash, refusal.code) === true ? null : refusal
   }
 
   #isLocal (name: string): boolean {
@@ -292,13 +295,13 @@ export class SourceChain {
   }
 
   async #helper (request: StreamRequest, { file, by }: Opened, timeoutMs: number, signal: AbortSignal): Promise<Helper> {
-    const { infohash, trackers } = request
+    const { infohash } = request
     const both = AbortSignal.any([signal, this.#closing.signal])
     const walked = await walkSources(this.#sources.filter(({ name }) => name !== by), request, {
       hedgeDelayMs: this.#options.hedgeDelayMs,
       timeoutMs,
       engaged: undefined,
-      recall: (source) => this.#recall(infohash, trackers, source),
+      recall: (source) => this.#recall(request, source),
       accepts: (other) => other.help !== undefined && other.isVerified && other.etag === file.etag
     }, both)
     const helper = walked.file.help?.()
@@ -313,6 +316,7 @@ export class SourceChain {
 }
 
 /** What a failure is about: with other trackers it is another question. */
-function subjectOf (infohash: string, trackers: readonly string[]): string {
-  return [infohash, ...[...trackers].sort()].join(' ')
+function subjectOf ({ infohash, trackers, fileIndex }: Asked): Subject {
+  const content = [infohash, ...[...trackers].sort()].join(' ')
+  return { content, file: `${content} #${fileIndex ?? ''}` }
 }

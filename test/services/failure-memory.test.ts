@@ -1,10 +1,12 @@
 import t from 'tap'
 import { FailureMemory } from '../../services/failure-memory.ts'
 import { SimulatedClock } from './simulated-clock.ts'
+import type { Subject } from '../../services/failure-memory.ts'
 import type { Refusal } from '../../services/source-walk.ts'
 
-const a = 'a'.repeat(40)
-const b = 'b'.repeat(40)
+const of = (content: string, fileIndex = 0): Subject => ({ content, file: `${content} #${fileIndex}` })
+const a = of('a'.repeat(40))
+const b = of('b'.repeat(40))
 const dead: Refusal = { source: 'p2p', code: 'P2P_TIMEOUT', message: 'no peer', isTemporary: true }
 const broken: Refusal = { source: 'p2p', code: 'SOURCE_FAILED', message: 'boom', isTemporary: true }
 
@@ -42,10 +44,10 @@ t.test('what delivers is forgotten, and so is everything of an infohash that som
   failures.failed(a, dead)
   failures.delivered(a, 'p2p')
   t.equal(failures.recall(a, 'p2p'), null)
-  failures.failed(`${a} udp://tracker.example:1`, dead)
+  failures.failed(of(`${a.content} udp://tracker.example:1`), dead)
   failures.failed(b, dead)
-  failures.forget(a)
-  t.equal(failures.recall(`${a} udp://tracker.example:1`, 'p2p'), null)
+  failures.forget(a.content)
+  t.equal(failures.recall(of(`${a.content} udp://tracker.example:1`), 'p2p'), null)
   t.not(failures.recall(b, 'p2p'), null)
 })
 
@@ -62,21 +64,30 @@ t.test('a source that breaks for one infohash rests for that one; for several in
   for (let i = 0; i < 10; i++) failures.failed(a, broken)
   t.not(failures.recall(a, 'p2p'), null)
   t.equal(failures.recall(b, 'p2p'), null)
-  failures.failed('c'.repeat(40), broken)
-  failures.failed('d'.repeat(40), broken)
+  failures.failed(of('c'.repeat(40)), broken)
+  failures.failed(of('d'.repeat(40)), broken)
   t.match(failures.recall(b, 'p2p'), { code: 'SOURCE_FAILED', retryInMs: 10_000 })
   after(10_000)
   t.equal(failures.recall(b, 'p2p'), null)
   failures.failed(b, broken)
-  t.equal(failures.recall('e'.repeat(40), 'p2p')?.retryInMs, 20_000)
+  t.equal(failures.recall(of('e'.repeat(40)), 'p2p')?.retryInMs, 20_000)
   failures.delivered(b, 'p2p')
-  t.equal(failures.recall('e'.repeat(40), 'p2p'), null)
+  t.equal(failures.recall(of('e'.repeat(40)), 'p2p'), null)
 })
 
 t.test('the memory is bounded: the oldest failures go', async (t) => {
   const { memory: failures } = memory({ limit: 100 })
-  for (let i = 0; i < 1000; i++) failures.failed(String(i), dead)
+  for (let i = 0; i < 1000; i++) failures.failed(of(String(i)), dead)
   t.equal(failures.size, 100)
-  t.equal(failures.recall('0', 'p2p'), null)
-  t.not(failures.recall('999', 'p2p'), null)
+  t.equal(failures.recall(of('0'), 'p2p'), null)
+  t.not(failures.recall(of('999'), 'p2p'), null)
+})
+
+t.test('that no mirror has one file says nothing of the others', async (t) => {
+  const { memory: failures } = memory()
+  failures.failed(of(a.content, 1), { source: 'http-fallback', code: 'HTTP_MIRRORS_FAILED', message: 'status 404', isTemporary: true })
+  t.not(failures.recall(of(a.content, 1), 'http-fallback'), null)
+  t.equal(failures.recall(of(a.content, 2), 'http-fallback'), null)
+  failures.failed(of(a.content, 1), { ...dead, source: 'http-fallback' })
+  t.not(failures.recall(of(a.content, 2), 'http-fallback'), null)
 })
