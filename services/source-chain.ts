@@ -295,7 +295,6 @@ export class SourceChain {
   }
 
   async #helper (request: StreamRequest, { file, by }: Opened, timeoutMs: number, signal: AbortSignal): Promise<Helper> {
-    const { infohash } = request
     const both = AbortSignal.any([signal, this.#closing.signal])
     const walked = await walkSources(this.#sources.filter(({ name }) => name !== by), request, {
       hedgeDelayMs: this.#options.hedgeDelayMs,
