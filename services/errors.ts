@@ -25,7 +25,7 @@ export const reasonCodes = {
   ADDRESS_REFUSED: { isTemporary: false, isFinal: false, rests: 'infohash' },
   SOURCE_TIMEOUT: { isTemporary: true, isFinal: false, rests: 'infohash' },
   SOURCE_FAILED: { isTemporary: true, isFinal: false, rests: 'source' },
-  START_TIMEOUT: { isTemporary: true, isFinal: false, rests: null },
+  START_TIMEOUT: { isTemporary: true, isFinal: false, rests: 'infohash' },
   STALLED: { isTemporary: true, isFinal: false, rests: null },
   FILE_CHANGED: { isTemporary: true, isFinal: false, rests: null },
   NO_ROOM: { isTemporary: true, isFinal: false, rests: null },
