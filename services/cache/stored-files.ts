@@ -26,8 +26,11 @@ export interface StoredFile {
   readonly lengthBytes: number
   /** As decimal digits: an inode may be larger than a number holds. */
   readonly inode: string
-  /** Of its last change, in nanoseconds since 1970, as decimal digits. */
-  readonly mtimeNs: string
+  /**
+   * Of its last change, in nanoseconds since 1970, as decimal digits. null: the file was on its way to its place, and the
+   * server ended before it could say when the last of its own writers was done.
+   */
+  readonly mtimeNs: string | null
   /** The file's own name in the torrent. */
   readonly name: string
   /** ISO 8601. */
@@ -90,23 +93,14 @@ export class StoredFiles {
    * record cannot be written; then the entry counts until the process ends.
    */
   async add (file: NewStoredFile): Promise<StoredFile> {
-    if (!isInside(file.path)) throw new CodedError('STORE_FAILED', 'a stored file lies in the download directory')
-    const identity = await this.#look(file.path).catch((error: unknown) => {
-      throw new CodedError('STORE_FAILED', 'the stored file is not there', { cause: error })
-    })
-    if (identity?.lengthBytes !== file.lengthBytes) {
-      throw new CodedError('STORE_FAILED', `the stored file is not a regular file of ${file.lengthBytes} bytes`)
-    }
-    const entry = entryOf(file, identity)
-    this.#entries.set(keyOf(entry), entry)
-    await this.#save()
-    return entry
+    return await this.#record(file, null)
   }
 
   /**
    * Like `add`, for a finished file that still lies elsewhere: `move` renames it from `from` (an absolute path) to its
-   * place. The record names it before the disk does, so that a crash in between loses neither: an entry without its
-   * file is dropped at the next start, and a file that has arrived is known. Throws STORE_FAILED, and what `move` throws.
+   * place, and resolves when nobody writes into it any more. The record names it before the disk does, so that a crash in
+   * between loses neither: an entry without its file is dropped at the next start, and a file that has arrived is known,
+   * whenever a piece was written into it once more. Throws STORE_FAILED, and what `move` throws.
    */
   async place (file: NewStoredFile, from: string, move: () => Promise<void>): Promise<StoredFile> {
     if (!isInside(file.path)) throw new CodedError('STORE_FAILED', 'a stored file lies in the download directory')
@@ -114,12 +108,12 @@ export class StoredFiles {
     if (identity?.lengthBytes !== file.lengthBytes) {
       throw new CodedError('STORE_FAILED', `the finished file is not a regular file of ${file.lengthBytes} bytes`)
     }
-    const entry = entryOf(file, identity)
+    const entry = { ...entryOf(file, identity), mtimeNs: null }
     this.#placing.add(entry)
     try {
       await this.#save()
       await move()
-      return await this.add(file)
+      return await this.#record(file, entry)
     } finally {
       // When it did not arrive, the next save forgets it, or the next start.
       this.#placing.delete(entry)
@@ -170,8 +164,9 @@ export class StoredFiles {
       this.#log.warn({ err: error, path: entry.path }, 'stored file cannot be looked at')
       return null
     }
-    if (identity !== null && identity.lengthBytes === entry.lengthBytes && String(identity.inode) === entry.inode && String(identity.mtimeNs) === entry.mtimeNs) {
-      return { ...entry, identity }
+    if (identity !== null && identity.lengthBytes === entry.lengthBytes && String(identity.inode) === entry.inode) {
+      if (entry.mtimeNs === null) return { ...this.#complete(entry, identity), identity }
+      if (String(identity.mtimeNs) === entry.mtimeNs) return { ...entry, identity }
     }
     this.#drop(entry)
     return null
@@ -192,12 +187,41 @@ export class StoredFiles {
     return lookAt(join(this.#directory, path))
   }
 
+  /** Records a file that lies in its place, instead of the entry that it had on its way, so that the record never has both. */
+  async #record (file: NewStoredFile, placing: StoredFile | null): Promise<StoredFile> {
+    const identity = await this.#look(file.path).catch((error: unknown) => {
+      throw new CodedError('STORE_FAILED', 'the stored file is not there', { cause: error })
+    })
+    if (identity?.lengthBytes !== file.lengthBytes) {
+      throw new CodedError('STORE_FAILED', `the stored file is not a regular file of ${file.lengthBytes} bytes`)
+    }
+    const entry = entryOf(file, identity)
+    if (placing !== null) this.#placing.delete(placing)
+    this.#entries.set(keyOf(entry), entry)
+    await this.#save()
+    return entry
+  }
+
+  /** The file has arrived in a life that ended before it could be recorded: from now on nobody writes into it. */
+  #complete (entry: StoredFile, identity: FileIdentity): StoredFile {
+    const complete = { ...entry, mtimeNs: String(identity.mtimeNs) }
+    if (this.#entries.get(keyOf(entry)) === entry) {
+      this.#entries.set(keyOf(entry), complete)
+      this.#saveUnasked()
+    }
+    return complete
+  }
+
   #drop (entry: StoredFile): void {
     if (this.#entries.get(keyOf(entry)) !== entry) return
     this.#entries.delete(keyOf(entry))
     this.#log.info({ infohash: entry.infohash, path: entry.path }, 'stored file is gone, or is another one now')
+    this.#saveUnasked()
+  }
+
+  #saveUnasked (): void {
     this.#save().catch((error: unknown) => {
-      // Nobody waits for this, and the next start finds the same: the file does not count, and is dropped then.
+      // Nobody waits for this, and the next start finds the same, and tries again.
       this.#log.warn({ err: error }, 'record of stored files cannot be written')
     })
   }
@@ -306,7 +330,7 @@ function parseEntry (value: unknown): StoredFile | null {
   if (typeof fileIndex !== 'number' || !Number.isSafeInteger(fileIndex) || fileIndex < 0) return null
   if (typeof lengthBytes !== 'number' || !Number.isSafeInteger(lengthBytes) || lengthBytes < 0) return null
   if (typeof path !== 'string' || !isInside(path)) return null
-  if (typeof inode !== 'string' || typeof mtimeNs !== 'string' || typeof name !== 'string' || typeof storedAt !== 'string' || typeof isDefault !== 'boolean') return null
+  if (typeof inode !== 'string' || (typeof mtimeNs !== 'string' && mtimeNs !== null) || typeof name !== 'string' || typeof storedAt !== 'string' || typeof isDefault !== 'boolean') return null
   return { infohash, fileIndex, path, lengthBytes, inode, mtimeNs, name, storedAt, isDefault }
 }
 

@@ -1,6 +1,6 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, open, readFile, readdir, rename, stat, symlink, truncate, unlink, writeFile } from 'node:fs/promises'
+import { mkdir, open, readFile, readdir, rename, stat, symlink, truncate, unlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 
@@ -93,6 +93,36 @@ t.test('a file that is moved to its place is known there, whenever the process e
   t.match(await entry, movie)
   t.match(await first.find(infohash, null), movie)
   await first.close()
+})
+
+t.test('a file into which a piece is written once more on its way is known, whenever the process ends', async t => {
+  const directory = t.testdir()
+  const from = join(directory, '.self-streme', '1.part')
+  const to = join(directory, movie.path)
+  const writeAgain = async (second: number) => {
+    await writeFile(to, Buffer.alloc(movie.lengthBytes), { flag: 'r+' })
+    await utimes(to, second, second)
+  }
+  await place(directory, join('.self-streme', '1.part'), movie.lengthBytes)
+  const stored = await StoredFiles.open({ directory, log: silent })
+  await stored.place(movie, from, async () => {
+    await rename(from, to)
+    await writeAgain(1000)
+    const record = await readFile(recordIn(directory))
+    const next = await StoredFiles.open({ directory, log: silent })
+    t.match(await next.find(infohash, 1), movie, 'the process ended before it said that the file was in its place')
+    await next.close()
+    await writeAgain(2000)
+    t.equal(await (await StoredFiles.open({ directory, log: silent })).find(infohash, 1), null, 'and from then on the file may not be changed')
+    await writeFile(recordIn(directory), record)
+  })
+  await stored.close()
+  const again = await StoredFiles.open({ directory, log: silent })
+  t.match(await again.find(infohash, 1), movie, 'it ended later')
+  t.equal(JSON.parse(await readFile(recordIn(directory), 'utf8')).files.length, 1)
+  await writeAgain(3000)
+  t.equal(await again.find(infohash, 1), null, 'it was written into since')
+  await again.close()
 })
 
 t.test('a file that could not be moved is not recorded', async t => {
