@@ -41,6 +41,7 @@ export class PieceFiles {
   readonly #isPadding: (fileIndex: number) => boolean
   readonly #pool: HandlePool
   readonly #dirtyFiles = new Set<number>()
+  readonly #writing = new Set<Promise<unknown>>()
   /** Files that nobody writes any more, as they were then. */
   readonly #sealed = new Map<number, string>()
   #hasDirtyEdges = false
@@ -93,7 +94,11 @@ export class PieceFiles {
    * it touches an unwanted one. Never creates a data file; a missing one means that the layout is stale, and is thrown as STORE_FAILED like every failure.
    * Resolves with the version of the layout it was written under, which the store has to be told.
    */
-  async writePiece (piece: PieceIndex, bytes: Uint8Array): Promise<number> {
+  writePiece (piece: PieceIndex, bytes: Uint8Array): Promise<number> {
+    return this.#whileWriting(this.#writePiece(piece, bytes))
+  }
+
+  async #writePiece (piece: PieceIndex, bytes: Uint8Array): Promise<number> {
     if (bytes.length !== this.#geometry.lengthOf(piece)) {
       throw new CodedError('STORE_FAILED', `piece ${piece} has ${this.#geometry.lengthOf(piece)} bytes, not ${bytes.length}`)
     }
@@ -103,7 +108,7 @@ export class PieceFiles {
     try {
       for (const span of spans) {
         const path = paths.get(span.fileIndex)
-        if (path !== undefined && !isPromoted(layout, path)) await this.writeSpan(span, bytes)
+        if (path !== undefined && !isPromoted(layout, path)) await this.#writeSpan(span, bytes)
       }
       if (this.#touchesUnwanted(spans, paths)) await this.#writeEdge(edgePath(layout, piece), bytes, { isLoose: !touchesWanted(spans, paths) })
     } catch (error) {
@@ -113,7 +118,25 @@ export class PieceFiles {
   }
 
   /** Writes the part of a piece that lies in one wanted file. `bytes` is the whole piece. */
-  async writeSpan (span: FileSpan, bytes: Uint8Array): Promise<void> {
+  writeSpan (span: FileSpan, bytes: Uint8Array): Promise<void> {
+    return this.#whileWriting(this.#writeSpan(span, bytes))
+  }
+
+  /** Resolves when every write that is under way has ended: from then on all that is written knows the layout of now. */
+  async settled (): Promise<void> {
+    await Promise.allSettled([...this.#writing])
+  }
+
+  async #whileWriting<T> (work: Promise<T>): Promise<T> {
+    this.#writing.add(work)
+    try {
+      return await work
+    } finally {
+      this.#writing.delete(work)
+    }
+  }
+
+  async #writeSpan (span: FileSpan, bytes: Uint8Array): Promise<void> {
     try {
       await this.#withFile(span.fileIndex, handle =>
         writeFully(handle, bytes.subarray(span.pieceOffset, span.pieceOffset + span.length), span.fileOffset))

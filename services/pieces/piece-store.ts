@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { lstat, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import { CodedError, asCoded } from '../errors.ts'
 import { silent } from '../log.ts'
 import type { Log } from '../log.ts'
@@ -34,6 +34,8 @@ const memoryBytes = 8 << 20
 /** How long a full disk is left alone; doubled where it is full again soon after. */
 const diskRetryMs = { first: 5_000, longest: 60_000 }
 const makeRoomTries = 3
+/** So long a promotion waits for another process that may still write into the file. */
+const writersMs = 5000
 
 /** Counts over all stores of the process: a layout is newer than those of a store that was closed before, too. */
 let lastVersion = 0
@@ -65,6 +67,11 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   readonly metadata: Metadata
   readonly geometry: Geometry
   readonly directory: string
+  /**
+   * Others that write into the files. Each resolves when it knows the layout of now, and no write that knew another one is
+   * under way; where it does not, a promotion waits a few seconds for it.
+   */
+  readonly writers = new Set<() => Promise<void>>()
   /** Who fetches what, so that no piece is fetched twice. */
   readonly inFlight = new InFlight()
   readonly #log: Log
@@ -442,7 +449,8 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   /**
    * Moves a finished file to its final path, in the same file system; reads go on meanwhile. A file that is at `path`
-   * already is replaced only if told. Throws STORE_FAILED, STORE_CLOSED.
+   * already is replaced only if told. Resolves when nobody writes into it any more, and its last change is on the disk.
+   * Throws STORE_FAILED, STORE_CLOSED.
    */
   async promote (fileIndex: number, path: string, { replace = false } = {}): Promise<void> {
     this.#checkOpen()
@@ -466,6 +474,21 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
         throw asCoded(error, 'STORE_FAILED')
       }
     })
+    await this.#endWrites(path)
+  }
+
+  /** A piece that was verified before may be written once more just now: the same bytes, at another time. */
+  async #endWrites (path: string): Promise<void> {
+    const ended = Promise.allSettled([this.#files.settled(), ...[...this.writers].map(settle => settle())])
+    const stop = new AbortController()
+    await Promise.race([ended, pause(writersMs, null, { signal: stop.signal })]).finally(() => stop.abort())
+    try {
+      const handle = await open(path, 'r+')
+      // Not datasync, which may leave the time of the change behind.
+      await handle.sync().finally(() => handle.close())
+    } catch (error) {
+      throw asCoded(error, 'STORE_FAILED')
+    }
   }
 
   /** Sends away who waits, ends what is under way, brings all to the disk. What could not be saved is fetched again. */

@@ -230,6 +230,7 @@ function handle (request: HostRequest): void {
       switch (request.type) {
         case 'attach': torrent.attach(request.torrent, request.bitfield, request.layout); return
         case 'layout': torrent.setLayout(request.layout); return
+        case 'settle': torrent.settle(request.number).catch(crash); return
         case 'demand': torrent.setDemand(request.ranges); return
         case 'taken': torrent.setTaken(request.piece, request.isTaken); return
         case 'filled': torrent.setFilled(request.pieces); return

@@ -181,6 +181,12 @@ export class HostedTorrent {
     this.#store?.retry()
   }
 
+  /** Says so when what is being written now, perhaps under an older layout, has ended. */
+  async settle (number: number): Promise<void> {
+    await this.#shelf?.files.settled()
+    this.#options.tell({ type: 'settled', number })
+  }
+
   /** Replaces the demand. The most urgent range comes first. */
   setDemand (demand: readonly WantedRange[]): void {
     if (this.#demand.length === 0) this.#lastServedAt = performance.now()

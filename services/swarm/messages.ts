@@ -37,6 +37,8 @@ export type HostRequest =
   /** Metadata and a store are there. `bitfield`: the verified pieces, the first piece in the highest bit. */
   | { readonly type: 'attach', readonly id: number, readonly torrent: Uint8Array, readonly bitfield: Uint8Array, readonly layout: Layout }
   | { readonly type: 'layout', readonly id: number, readonly layout: Layout }
+  /** Asks for `settled` with this number, once no write is under way that began before the last layout. */
+  | { readonly type: 'settle', readonly id: number, readonly number: number }
   /** The whole demand, the most urgent first. */
   | { readonly type: 'demand', readonly id: number, readonly ranges: readonly WantedRange[] }
   /** Pieces that somebody else verified in the store. */
@@ -80,6 +82,7 @@ export type HostReply =
   /** A `.torrent` around the raw info dictionary that peers sent; its hash was checked. */
   | { readonly type: 'metadata', readonly id: number, readonly torrent: Uint8Array }
   | { readonly type: 'verified', readonly id: number, readonly piece: number, readonly layoutVersion: number }
+  | { readonly type: 'settled', readonly id: number, readonly number: number }
   /** A verified piece cannot be written; it is tried again until it can, or the torrent leaves. */
   | { readonly type: 'blocked', readonly id: number, readonly piece: number, readonly reason: string }
   /** A verified piece for which the disk has no room. One at a time, over all torrents. */
@@ -87,8 +90,8 @@ export type HostReply =
   | { readonly type: 'failed', readonly id: number, readonly code: ReasonCode, readonly reason: string }
   | { readonly type: 'stats', readonly id: number, readonly stats: HostStats }
 
-const requestTypes = new Set<unknown>(['start', 'ping', 'stop', 'join', 'attach', 'layout', 'demand', 'filled', 'dropped', 'trackers', 'peers', 'leave', 'taken'] satisfies Array<HostRequest['type']>)
-const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'dht', 'log', 'metadata', 'verified', 'blocked', 'bytes', 'failed', 'stats'] satisfies Array<HostReply['type']>)
+const requestTypes = new Set<unknown>(['start', 'ping', 'stop', 'join', 'attach', 'layout', 'settle', 'demand', 'filled', 'dropped', 'trackers', 'peers', 'leave', 'taken'] satisfies Array<HostRequest['type']>)
+const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'dht', 'log', 'metadata', 'verified', 'settled', 'blocked', 'bytes', 'failed', 'stats'] satisfies Array<HostReply['type']>)
 
 /** Both ends are of one build, so the type says what the rest is; it is looked at because IPC is open to any module. */
 export function isHostRequest (message: unknown): message is HostRequest {

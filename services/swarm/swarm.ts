@@ -240,6 +240,9 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
   #blocked: CodedError | null = null
   #failure: CodedError | null = null
   #isDemandSent = true
+  /** Questions to the process whether its writes have ended. */
+  readonly #settling = new Map<number, () => void>()
+  #settleCount = 0
   /** Is the process told of it? Before enter() and after lose() there is nothing to tell; enter() says it all. */
   #isIn = false
   #hasLeft = false
@@ -296,6 +299,7 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     this.#torrent = torrent
     this.#store = store
     store.on('layout', this.#onLayout)
+    store.writers.add(this.#settle)
     store.on('verified', this.#onVerified)
     store.on('dropped', this.#onDropped)
     store.inFlight.on('change', this.#onInFlight)
@@ -329,6 +333,8 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     this.#link.send({ type: 'leave', id: this.#link.id })
     this.#hasLeft = true
     this.#store?.off('layout', this.#onLayout)
+    this.#store?.writers.delete(this.#settle)
+    this.#endSettling()
     this.#store?.off('verified', this.#onVerified)
     this.#store?.off('dropped', this.#onDropped)
     this.#store?.inFlight.off('change', this.#onInFlight)
@@ -348,6 +354,7 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
   /** For Swarm: its process is gone. */
   lose (): void {
     this.#isIn = false
+    this.#endSettling()
     this.#pastReceived += this.#now.receivedBytes
     this.#pastUploaded += this.#now.uploadedBytes
     this.#now = noStats
@@ -362,6 +369,10 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
       case 'metadata': if (this.#torrent === null) this.emit('metadata', Buffer.from(reply.torrent)); return
       case 'verified': this.#takePiece(reply.piece, reply.layoutVersion).catch((error: unknown) => { this.#giveBack(reply.piece, error) }); return
       case 'bytes': this.#takeBytes(reply.piece, Buffer.from(reply.bytes.buffer, reply.bytes.byteOffset, reply.bytes.byteLength)).catch((error: unknown) => { this.#giveBack(reply.piece, error) }); return
+      case 'settled':
+        this.#settling.get(reply.number)?.()
+        this.#settling.delete(reply.number)
+        return
       case 'stats':
         this.#now = reply.stats
         this.#tellFetching()
@@ -376,6 +387,7 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
       }
       case 'failed':
         this.#isIn = false
+        this.#endSettling()
         this.#failure = new CodedError(reply.code, reply.reason)
         this.#now = { ...noStats, receivedBytes: this.#now.receivedBytes, uploadedBytes: this.#now.uploadedBytes }
         this.#tellFetching()
@@ -425,6 +437,21 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
 
   readonly #onLayout = (layout: Layout): void => {
     this.#send({ type: 'layout', id: this.#link.id, layout })
+  }
+
+  /** For the store: resolves when the process has ended what it was writing, or is gone. */
+  readonly #settle = async (): Promise<void> => {
+    if (!this.#isIn) return
+    const number = ++this.#settleCount
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#settling.set(number, resolve)
+    this.#send({ type: 'settle', id: this.#link.id, number })
+    await promise
+  }
+
+  #endSettling (): void {
+    for (const resolve of this.#settling.values()) resolve()
+    this.#settling.clear()
   }
 
   readonly #onVerified = (piece: PieceIndex): void => {

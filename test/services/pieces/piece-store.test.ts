@@ -1,5 +1,5 @@
 import { getEventListeners, once } from 'node:events'
-import { cp, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { cp, open, readdir, readFile, rename, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
@@ -231,6 +231,42 @@ t.test('bits are saved by themselves after a second', async t => {
   while (store.counters().dirtyPieces > 0) await new Promise(resolve => setTimeout(resolve, 20))
   await store.flush()
   t.ok((await readFile(join(directory, 'completion'))).length > 0)
+})
+
+t.test('a file is in its place when nobody writes into it any more, another process neither', async t => {
+  const torrent = makeTorrent(1000, [2500])
+  const directory = ownDirectory(t, { partial: {} })
+  const store = await openStore(t, torrent, join(directory, 'partial'))
+  await store.want(0)
+  for (let index = 0; index < 3; index++) await store.write(store.geometry.piece(index), torrent.pieceBytes(index))
+  const other = new PieceFiles(store.geometry, store.layout, () => false)
+  t.teardown(() => other.close())
+  const writeAgain = async () => { await other.writePiece(store.geometry.piece(1), torrent.pieceBytes(1)) }
+  // It keeps the file open.
+  await writeAgain()
+  const path = join(directory, 'film.mkv')
+  const asked = Promise.withResolvers<void>()
+  const settled = Promise.withResolvers<void>()
+  store.writers.add(() => {
+    asked.resolve()
+    return settled.promise
+  })
+  let isInPlace = false
+  const promoting = store.promote(0, path).then(() => { isInPlace = true })
+  await asked.promise
+  await writeAgain()
+  await utimes(path, 1000, 1000)
+  await writeAgain()
+  t.not((await stat(path)).mtimeMs, 1_000_000, 'it still writes into the file')
+  t.equal(isInPlace, false)
+  other.setLayout(store.layout)
+  await other.settled()
+  settled.resolve()
+  await promoting
+  await utimes(path, 1000, 1000)
+  await writeAgain()
+  await store.write(store.geometry.piece(1), torrent.pieceBytes(1))
+  t.equal((await stat(path)).mtimeMs, 1_000_000)
 })
 
 t.test('a promoted file is read on without a gap, and found again', async t => {

@@ -223,6 +223,10 @@ async function liveOn (machine: Machine, torrent: MadeTorrent, past: Past | null
 function swarmOn ({ opened }: Machine, store: PieceStore): PieceFiles {
   const swarm = new PieceFiles(store.geometry, store.layout, index => store.metadata.files[index]?.isPadding === true)
   opened.push(swarm)
+  store.writers.add(async () => {
+    swarm.setLayout(store.layout)
+    await swarm.settled()
+  })
   return swarm
 }
 

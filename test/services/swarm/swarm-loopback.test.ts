@@ -45,6 +45,7 @@ t.test('nothing is fetched that nobody wants, and what readers wait for comes fi
   torrent.demand.open().set([{ first: piece(44), last: piece(45), urgency: urgencies.headAndTail }, { first: piece(20), last: piece(20), urgency: urgencies.waiting }])
   await verified(store, [5, 6, 20, 44, 45])
   t.same(asked, [20, 44, 45, 5, 6])
+  t.equal((await Promise.all([...store.writers].map(async (settled) => await settled()))).length, 1, 'and it says when it writes no more')
 })
 
 t.test('what an HTTP download has filled is not asked of peers', async (t) => {

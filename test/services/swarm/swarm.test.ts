@@ -211,6 +211,27 @@ t.test('a piece that the swarm verified is in the store, and is not told back to
   t.equal(of('attach').length, 1)
 })
 
+t.test('the store hears when the process has ended its writes, has died or has left', async (t) => {
+  const { swarm, of } = await readySwarm(t)
+  const store = await openStore(t, film)
+  const torrent = swarm.join(film.infohash, { ...nothing, torrent: film.torrent, store })
+  const settle = async () => await Promise.all([...store.writers].map(async (settled) => await settled()))
+  t.equal(store.writers.size, 1)
+  const asked = settle()
+  await until('it is asked', () => of('settle').length === 1)
+  make(torrent, { type: 'settled', id: 1, number: 1 })
+  await asked
+  const unanswered = settle()
+  await until('it is asked again', () => of('settle').length === 2)
+  kill(swarm)
+  await unanswered
+  await swarm.ready(AbortSignal.timeout(10_000))
+  const last = settle()
+  torrent.leave()
+  await last
+  t.equal(store.writers.size, 0)
+})
+
 t.test('a piece that the store does not take is fetched again', async (t) => {
   const { swarm, of } = await readySwarm(t)
   const two = await makeTorrent({ 'a.bin': testBytes(20_000, 'a'), 'b.bin': testBytes(20_000, 'b') })
