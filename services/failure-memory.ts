@@ -15,6 +15,7 @@ export interface FailureMemoryOptions {
 }
 
 interface Failure {
+  readonly subject: Subject
   readonly refusal: Refusal
   /** Tries in a row that failed. */
   readonly count: number
@@ -59,10 +60,10 @@ export class FailureMemory {
     const { source, code } = refusal
     const { rests } = reasonCodes[code]
     if (rests === null) return refusal
-    this.#note(this.#failures, keyOf(rests === 'file' ? subject.file : subject.content, source), refusal)
+    this.#note(this.#failures, keyOf(rests === 'file' ? subject.file : subject.content, source), subject, refusal)
     const [oldest] = this.#failures.keys()
     if (oldest !== undefined && this.#failures.size > this.#options.limit) this.#failures.delete(oldest)
-    if (rests === 'source') this.#broke(subject.content, refusal)
+    if (rests === 'source') this.#broke(subject, refusal)
     return this.recall(subject, source) ?? refusal
   }
 
@@ -73,27 +74,32 @@ export class FailureMemory {
     this.#broken.delete(source)
   }
 
+  /** What failed last of all that was asked about this infohash, with whatever trackers; null: nothing is remembered. */
+  latestSubject (infohash: string): Subject | null {
+    return [...this.#failures.values()].findLast(({ subject }) => subject.content.startsWith(infohash))?.subject ?? null
+  }
+
   /** Somebody asks for it anew: whatever is remembered of this infohash is not any more. */
   forget (infohash: string): void {
     for (const key of this.#failures.keys()) if (key.startsWith(infohash)) this.#failures.delete(key)
   }
 
   /** One infohash that a source breaks at says little of the source; several in a row do. */
-  #broke (content: string, refusal: Refusal): void {
+  #broke (subject: Subject, refusal: Refusal): void {
     const subjects = this.#broken.get(refusal.source) ?? new Set()
     this.#broken.set(refusal.source, subjects)
-    if (subjects.size < this.#options.sourceFailures) subjects.add(content)
-    if (subjects.size >= this.#options.sourceFailures) this.#note(this.#sources, refusal.source, refusal)
+    if (subjects.size < this.#options.sourceFailures) subjects.add(subject.content)
+    if (subjects.size >= this.#options.sourceFailures) this.#note(this.#sources, refusal.source, subject, refusal)
   }
 
-  #note (failures: Map<string, Failure>, key: string, refusal: Refusal): void {
+  #note (failures: Map<string, Failure>, key: string, subject: Subject, refusal: Refusal): void {
     const { firstMs, longestMs, clock } = this.#options
     const now = clock.now()
     const before = failures.get(key)
     // Tries that fail side by side are one; a failure of long ago is not in a row with this one.
     const count = before === undefined || now - before.until > longestMs ? 1 : before.until > now ? before.count : before.count + 1
     failures.delete(key)
-    failures.set(key, { refusal, count, until: now + Math.min(firstMs * 2 ** (count - 1), longestMs) })
+    failures.set(key, { subject, refusal, count, until: now + Math.min(firstMs * 2 ** (count - 1), longestMs) })
   }
 }
 

@@ -95,9 +95,10 @@ export class SourceChain {
     return this.#attempted.get(infohash)?.since ?? null
   }
 
-  /** Why sources would not be asked now if this came: one refusal for each that rests. */
+  /** Why sources would not be asked now if this came as it came last: one refusal for each that rests. */
   resting (infohash: string): Refusal[] {
-    return this.#sources.flatMap((source) => this.#recall({ infohash, trackers: [], fileIndex: null }, source) ?? [])
+    const subject = this.#failures.latestSubject(infohash) ?? subjectOf({ infohash, trackers: [], fileIndex: null })
+    return this.#sources.flatMap((source) => this.#recall(infohash, subject, source) ?? [])
   }
 
   /** Somebody asks for it anew: that it failed before does not count any more. */
@@ -158,6 +159,8 @@ export class SourceChain {
     const attempted = isRunning ? before : { since: now, walks: 0 }
     this.#attempted.set(infohash, attempted)
     attempted.walks++
+    // HEAD brings no bytes: nothing starts.
+    if (request.head !== null) this.#options.history.starting(infohash, request.fileIndex)
     const promise = this.#start(request, attempted, signal)
     const start: Start = { infohash, promise, controller, requesters: 0, linger: undefined }
     this.#starts.set(key, start)
@@ -182,7 +185,7 @@ export class SourceChain {
         hedgeDelayMs,
         timeoutMs,
         engaged: this.#engaged.get(infohash),
-        recall: (source) => this.#recall(request, source),
+        recall: (source) => this.#recall(request.infohash, subjectOf(request), source),
         onRefusal: (refusal) => this.#isLocal(refusal.source) ? refusal : this.#failures.failed(subject, refusal)
       }, signal)
       // HEAD brings no bytes: who answers it has shown nothing.
@@ -208,9 +211,9 @@ export class SourceChain {
     if (oldest !== undefined && this.#engaged.size > ENGAGED_LIMIT) this.#engaged.delete(oldest)
   }
 
-  #recall (request: Asked, source: Source): Refusal | null {
-    const refusal = this.#failures.recall(subjectOf(request), source.name)
-    return refusal === null || source.isHopeful?.(request.infohash, refusal.code) === true ? null : refusal
+  #recall (infohash: string, subject: Subject, source: Source): Refusal | null {
+    const refusal = this.#failures.recall(subject, source.name)
+    return refusal === null || source.isHopeful?.(infohash, refusal.code) === true ? null : refusal
   }
 
   #isLocal (name: string): boolean {
@@ -300,7 +303,7 @@ export class SourceChain {
       hedgeDelayMs: this.#options.hedgeDelayMs,
       timeoutMs,
       engaged: undefined,
-      recall: (source) => this.#recall(request, source),
+      recall: (source) => this.#recall(request.infohash, subjectOf(request), source),
       accepts: (other) => other.help !== undefined && other.isVerified && other.etag === file.etag
     }, both)
     const helper = walked.file.help?.()

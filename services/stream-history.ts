@@ -75,6 +75,11 @@ export class StreamHistory {
     return { running: [...running], last, start }
   }
 
+  /** Somebody asks, and sources are looked for. */
+  starting (infohash: string, fileIndex: number | null): void {
+    this.#events.emit({ type: 'start', infohash, fileIndex })
+  }
+
   started (infohash: string, start: Omit<StartRecord, 'at'>): void {
     this.#entry(infohash).start = { at: new Date().toISOString(), ...start }
     if (start.source !== null) this.#events.emit({ type: 'started', infohash, source: start.source, timings: start.timings })

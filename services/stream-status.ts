@@ -54,9 +54,11 @@ export async function streamStatus (infohash: string, { sources, history, torren
   const known = await torrentList.status(infohash)
   const { running, last, start } = history.of(infohash)
   const resting = sources.resting(infohash)
-  const statuses = statusesOf(torrents.get(infohash)?.fillers ?? [], resting)
+  const torrent = torrents.get(infohash)
+  const statuses = statusesOf(torrent?.fillers ?? [], resting)
+  const lookup = torrent?.metadata === null ? torrent.lookupFailure?.message ?? null : null
   const startingSince = sources.startingSince(infohash)
-  const { state, reason } = stateOf({ known, running, startingSince, resting, statuses, start })
+  const { state, reason } = stateOf({ known, running, startingSince, lookup, resting, statuses, start })
   const retryInMs = resting.flatMap(({ isTemporary, retryInMs }) => isTemporary && retryInMs !== undefined ? [retryInMs] : [])
   return {
     infoHash: infohash,
@@ -87,13 +89,15 @@ interface Facts {
   readonly known: TorrentStatus | null
   readonly running: readonly ResponseRecord[]
   readonly startingSince: number | null
+  /** Who was asked for the metadata that is still missing, and did not have it. */
+  readonly lookup: string | null
   readonly resting: readonly Refusal[]
   readonly statuses: readonly SourceStatus[]
   readonly start: InfohashHistory['start']
 }
 
-function stateOf ({ known, running, startingSince, resting, statuses, start }: Facts): { state: StreamState, reason: string } {
-  const told = statuses.map(({ source, message }) => `${source}: ${message}`).join('; ')
+function stateOf ({ known, running, startingSince, lookup, resting, statuses, start }: Facts): { state: StreamState, reason: string } {
+  const told = [...lookup === null ? [] : [`metadata: ${lookup}`], ...statuses.map(({ source, message }) => `${source}: ${message}`)].join('; ')
   const waiting = running.flatMap(({ waitingSince }) => waitingSince === null ? [] : [Date.now() - waitingSince]).filter((ms) => ms >= WAITING_MS)
   if (running.length > 0 && waiting.length === running.length) {
     return { state: 'waiting', reason: `a client has waited for ${seconds(Math.max(...waiting))} (${told || 'no source is at work'})` }

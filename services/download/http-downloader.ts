@@ -52,6 +52,8 @@ export interface HttpDownloaderOptions {
 }
 
 const PIECES_IN_MEMORY_BYTES = 64 * 1024 * 1024
+/** Of so many mirrors that are not usable its state says why. */
+const OUTCOMES_TOLD = 3
 /** How often what readers wait for is looked at while it is under way. */
 const WATCH_INTERVAL_MS = 250
 
@@ -125,8 +127,10 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   get state (): string {
     if (this.#failure !== null) return this.#failure.message
     const active = this.#activeMirrors
-    if (active.length > 0) return `mirror ${active.join(', ')} at ${formatBytes(this.#journal.bytesPerSecond)}/s`
-    return `${this.#records.filter(({ isHopeful }) => isHopeful).length} of ${this.#records.length} mirrors usable, idle`
+    const unusable = this.#records.filter(({ isHopeful }) => !isHopeful)
+    const why = unusable.slice(0, OUTCOMES_TOLD).map(({ outcome }) => `; ${outcome}`).join('')
+    if (active.length > 0) return `mirror ${active.join(', ')} at ${formatBytes(this.#journal.bytesPerSecond)}/s${why}`
+    return `${this.#records.length - unusable.length} of ${this.#records.length} mirrors usable, idle${why}`
   }
 
   get #activeMirrors (): string[] { return [...new Set([...this.#runs].map(({ record }) => record.mirror.name))] }

@@ -143,6 +143,7 @@ export class TorrentList {
     if (await this.status(infohash) === null) return false
     this.#stop(infohash)
     this.#options.torrents.forget(infohash)
+    this.#options.sources.forgetFailures(infohash)
     const forgotten = this.#added.remove(infohash)
     await this.#options.torrents.remove(infohash, { deleteFiles })
     await forgotten

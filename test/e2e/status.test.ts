@@ -57,3 +57,40 @@ t.test('while a client waits the status says for what; afterwards it has the sto
   await until('the response is complete', async () => JSON.stringify(await status()).includes('"state":"cached"'))
   t.match(await status(), { state: 'cached', lastResponse: { outcome: 'complete', deliveredBytes: 2_000_000, stallSeconds: { 'http-fallback': Number } }, lastStart: { source: 'http-fallback' } })
 })
+
+t.test('while metadata is missing the status says who did not have it', async (t) => {
+  const torrent = await makeTorrent({ 'Film.mp4': testBytes(300_000, 'film') })
+  const mirror = await startMirror(t, torrent, { before (_request, response) { response.writeHead(404).end() } })
+  const { url } = await startApp(t, { ENABLE_P2P: 'true', TORRENT_METADATA_URLS: `${mirror.mirrorUrl}.torrent` })
+  const client = new AbortController()
+  t.teardown(() => { client.abort() })
+  fetch(`${url}/stream/proxy/${torrent.infohash}`, { signal: client.signal }).catch(() => {})
+  const { state, reason } = await until('the lookup has failed', async () => {
+    const { body } = await jsonFrom(`${url}/stream/status/${torrent.infohash}`)
+    return /404.*p2p: /.test(body.reason) ? body : null
+  })
+  t.equal(state, 'starting')
+  t.match(reason, /^(?:waiting for metadata|asking the sources) for \d+\.\d s \(metadata: no \.torrent to be had .*404.*; p2p: 0 peers known/)
+})
+
+t.test('of a mirror that sent wrong bytes the status says so, while another one delivers', async (t) => {
+  const film = testBytes(1_000_000, 'film')
+  const torrent = await makeTorrent({ 'Film.mp4': film }, { pieceLength: 32_768 })
+  const liar = await startMirror(t, torrent, { tamper: (bytes) => Buffer.from(bytes.map((byte) => byte ^ 1)) })
+  const honest = await startMirror(t, torrent)
+  const { url } = await startApp(t, { TORRENT_METADATA_URLS: honest.metadataUrl, HTTP_MIRROR_URLS: `${liar.mirrorUrl},${honest.mirrorUrl}` })
+  t.ok(film.equals(await bytesFrom(`${url}/stream/proxy/${torrent.infohash}`)))
+  const { body } = await jsonFrom(`${url}/stream/status/${torrent.infohash}`)
+  t.match(body.sources[0].message, /it sent wrong bytes for piece \d+/)
+})
+
+t.test('what is deleted is forgotten: asked for again, it is looked for again', async (t) => {
+  const torrent = await makeTorrent({ 'Film.mp4': testBytes(300_000, 'film') })
+  let isHere = false
+  const mirror = await startMirror(t, torrent, { before (_request, response) { if (!isHere) response.writeHead(500).end() } })
+  const { url } = await startApp(t, { TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl })
+  t.match(await jsonFrom(`${url}/stream/proxy/${torrent.infohash}`), { status: 404, body: { reasons: [{ code: 'HTTP_MIRRORS_FAILED' }] } })
+  isHere = true
+  t.equal((await jsonFrom(`${url}/api/torrents/${torrent.infohash}`, { method: 'DELETE' })).status, 200)
+  t.equal((await bytesFrom(`${url}/stream/proxy/${torrent.infohash}`)).length, 300_000)
+})

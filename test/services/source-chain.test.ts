@@ -293,6 +293,7 @@ t.test('what failed is not asked again at once: the second request has its answe
   t.match(chain.resting(request.infohash), [{ source: 'p2p', code: 'P2P_TIMEOUT' }])
   await t.rejects(chain.open({ ...request, trackers: ['udp://tracker.example:1'] }, never))
   t.equal(asked, 2, 'with other trackers it is another question')
+  t.match(chain.resting(request.infohash), [{ source: 'p2p', code: 'P2P_TIMEOUT' }])
   isHopeful = true
   t.strictSame(chain.resting(request.infohash), [])
   await t.rejects(chain.open(request, never))
@@ -301,6 +302,13 @@ t.test('what failed is not asked again at once: the second request has its answe
   chain.forgetFailures(request.infohash)
   await t.rejects(chain.open(request, never))
   t.equal(asked, 4)
+})
+
+t.test('what is said to rest is what was asked last, with its trackers', async (t) => {
+  const chain = chainOf({}, sourceOf('p2p', 10, async () => { throw new CodedError('P2P_TIMEOUT', 'no peer') }))
+  await t.rejects(chain.open({ ...request, trackers: ['udp://tracker.example:1'] }, never))
+  t.match(chain.resting(request.infohash), [{ source: 'p2p', retryInMs: Number }])
+  t.strictSame(chain.resting('b'.repeat(40)), [])
 })
 
 t.test('the losers of a start that was won are not remembered as failures', async (t) => {
@@ -412,10 +420,10 @@ t.test('the history tells which source served which bytes, and why it changed', 
       { source: 'http', fromByte: 33_000, toByte: 90_000, why: null }
     ]
   })
-  t.strictSame(events.map(({ type }) => type), ['started', 'source', 'lost', 'source', 'end'])
+  t.strictSame(events.map(({ type }) => type), ['start', 'started', 'source', 'lost', 'source', 'end'])
   stop()
   await bytesOf((await chain.open(request, never)).file, 0, 9)
-  t.equal(events.length, 5)
+  t.equal(events.length, 6)
 })
 
 t.test('while one source is at work in vain, another that comes back is found', async (t) => {
