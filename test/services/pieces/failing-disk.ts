@@ -59,6 +59,8 @@ export class FailingDisk {
   readonly #operations: Operation[] = []
   readonly #inodes = new Map<number, Inode>()
   readonly #names = new Map<string, number>()
+  /** By the number that the real disk gave them: a file may get another name while it is opened. */
+  readonly #realInodes = new Map<bigint, number>()
   readonly #initialNames: ReadonlyMap<string, number>
   readonly #initialDirectories: readonly string[]
   /** When each operation was on the disk for sure. Known once the recording has ended. */
@@ -87,7 +89,10 @@ export class FailingDisk {
     const disk = new FailingDisk(root, state, pause)
     await real.mkdir(disk.root, { recursive: true })
     for (const directory of state.directories) await real.mkdir(join(disk.root, directory), { recursive: true })
-    for (const [path, { content }] of state.files) await real.writeFile(join(disk.root, path), content)
+    for (const [path, { content, inode }] of state.files) {
+      await real.writeFile(join(disk.root, path), content)
+      disk.#realInodes.set((await real.lstat(join(disk.root, path), { bigint: true })).ino, inode)
+    }
     recorded.add(disk)
     install()
     return disk
@@ -243,14 +248,20 @@ export class FailingDisk {
     return this.#names.get(path)
   }
 
+  inodeOfReal (realInode: bigint): number | undefined {
+    return this.#realInodes.get(realInode)
+  }
+
   changesOf (inode: number): number {
     return this.#inode(inode).changes
   }
 
-  async create (path: string, isDirectory: boolean): Promise<number> {
+  /** `realInode`: null for a directory. */
+  async create (path: string, realInode: bigint | null): Promise<number> {
     const inode = ++lastInode
-    await this.record({ kind: 'create', inode, path, isDirectory }, async () => {
-      if (isDirectory) return
+    await this.record({ kind: 'create', inode, path, isDirectory: realInode === null }, async () => {
+      if (realInode === null) return
+      this.#realInodes.set(realInode, inode)
       this.#inodes.set(inode, { number: inode, content: Buffer.alloc(0), changes: 0 })
       this.#names.set(path, inode)
     })
@@ -350,7 +361,7 @@ function install (): void {
     const top = made === undefined ? null : found.disk.within(made)
     for (let depth = top === null ? parts.length + 1 : top.split(sep).length; depth <= parts.length; depth++) {
       const directory = parts.slice(0, depth).join(sep)
-      if (directory !== '') await found.disk.create(directory, true)
+      if (directory !== '') await found.disk.create(directory, null)
     }
     return made
   })
@@ -378,13 +389,16 @@ async function openRecorded (path: string, flags?: string | number, mode?: numbe
   const { disk } = found
   const known = disk.inodeOf(found.path)
   const handle = await real.open(path, flags, mode)
-  if ((await handle.stat()).isDirectory()) {
+  const stats = await handle.stat({ bigint: true })
+  if (stats.isDirectory()) {
     handles.set(handle, { disk, inode: 0, directory: found.path })
     return handle
   }
-  const inode = disk.inodeOf(found.path) ?? await disk.create(found.path, false)
+  const mayCreate = typeof flags === 'string' && flags.startsWith('w')
+  const inode = mayCreate ? disk.inodeOf(found.path) ?? await disk.create(found.path, stats.ino) : disk.inodeOfReal(stats.ino)
+  if (inode === undefined) throw new Error(`${found.path} was made behind the recording`)
   handles.set(handle, { disk, inode, directory: null })
-  if (known !== undefined && typeof flags === 'string' && flags.startsWith('w')) await disk.record({ kind: 'truncate', inode, length: 0 }, async () => {})
+  if (known !== undefined && mayCreate) await disk.record({ kind: 'truncate', inode, length: 0 }, async () => {})
   return handle
 }
 

@@ -33,6 +33,21 @@ t.test('a kill loses nothing that had ended, whatever else was under way', async
   t.equal(seen(), real, 'and when nothing is recorded, files are what they were')
 })
 
+t.test('a file that is opened while it gets another name is that file', async t => {
+  const root = ownDirectory(t)
+  const disk = await FailingDisk.begin(root)
+  t.teardown(() => disk.stop())
+  for (let i = 0; i < 100; i++) {
+    const path = join(root, `${i}`)
+    await writeFile(path, 'before')
+    const [handle] = await Promise.all([open(path, 'r+').catch(() => null), rename(path, `${path}, renamed`)])
+    await handle?.write(Buffer.from('after '), 0, 6, 0)
+    await handle?.close()
+  }
+  await disk.end()
+  t.equal(disk.stateAt(disk.now, 'killed', () => 0).files.size, 100)
+})
+
 t.test('a disk that fails at any moment, with what was not synced lost at random, opens to what was promised', { timeout: 60_000 + lives * 60_000 }, async t => {
   const counts = await losePower({ directory: ownDirectory(t), seed: seedOf(t), lives, failures: isSoak ? 'all' : 25 })
   tellFigure(t, 'power loss: operations recorded', counts.operations)
