@@ -8,10 +8,12 @@ import type { ServerResponse } from 'node:http'
  * Sends a body chunk by chunk, each only when the socket has taken the one before: a slow client holds one buffer, and
  * the buffer is used again. What fails before the first chunk is thrown, for an error answer; after that the socket is
  * destroyed, so that a client never takes a part for the whole. Ends when the body has been sent, or the client is gone.
+ * `onFirst` is called when the first chunk is there, before the headers leave.
  */
-export async function sendBody (reply: FastifyReply, body: AsyncGenerator<Uint8Array>, signal: AbortSignal): Promise<void> {
+export async function sendBody (reply: FastifyReply, body: AsyncGenerator<Uint8Array>, signal: AbortSignal, onFirst = (): void => {}): Promise<void> {
   const { raw, log } = reply
   let next = await body.next()
+  onFirst()
   reply.hijack()
   raw.writeHead(reply.statusCode, reply.getHeaders() as Record<string, string>)
   try {

@@ -82,7 +82,10 @@ const stream: FastifyPluginAsyncTypebox = async (fastify) => {
       const level = plan.body.parts[0]?.range.start === 0 ? 'info' : 'debug'
       request.log[level](fields, `[API] Stream method: ${methodName(file)} for ${wanted.infohash.slice(0, 6)}...`)
       request.log[level](fields, `[API] Streaming ${file.name} (${formatBytes(file.lengthBytes)}) via ${methodName(file)}`)
-      return await sendBody(reply, streamBody(plan.body, (range) => file.read(range, signal)), signal)
+      return await sendBody(reply, streamBody(plan.body, (range) => file.read(range, signal)), signal, () => {
+        // The one that was opened may have died before its first byte.
+        reply.header('X-Stream-Source', walked.engaged())
+      })
     }
   })
 }

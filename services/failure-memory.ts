@@ -79,8 +79,10 @@ export class FailureMemory {
     return [...this.#failures.values()].findLast(({ subject }) => subject.content.startsWith(infohash))?.subject ?? null
   }
 
-  /** Somebody asks for it anew: whatever is remembered of this infohash is not any more. */
+  /** Somebody asks for it anew: whatever is remembered of this infohash, or rests as a whole, is not any more. */
   forget (infohash: string): void {
+    this.#sources.clear()
+    this.#broken.clear()
     for (const key of this.#failures.keys()) if (key.startsWith(infohash)) this.#failures.delete(key)
   }
 

@@ -34,6 +34,12 @@ export interface ChainOptions {
   readonly log: Log
 }
 
+/** What the chain gives out: a file that survives the death of its source. */
+export interface Opening extends Walked {
+  /** The source whose bytes are handed out now, or were last. */
+  readonly engaged: () => string
+}
+
 /** A walk that requests for the same place share. */
 interface Start {
   readonly infohash: string
@@ -112,7 +118,7 @@ export class SourceChain {
    * from the first walk for the infohash that is still under way. What failed a moment ago is not tried again at once.
    * Throws NothingServes, or the signal's reason.
    */
-  async open (request: StreamRequest, signal: AbortSignal): Promise<Walked> {
+  async open (request: StreamRequest, signal: AbortSignal): Promise<Opening> {
     this.#closing.signal.throwIfAborted()
     const key = JSON.stringify(request)
     const start = this.#starts.get(key) ?? this.#begin(key, request)
@@ -121,7 +127,7 @@ export class SourceChain {
     if (this.#lingering.get(start.infohash) === start) this.#lingering.delete(start.infohash)
     try {
       const walked = await abortable(start.promise, signal)
-      return { ...walked, file: this.#spliced(walked, request) }
+      return this.#spliced(walked, request)
     } finally {
       start.requesters--
       if (start.requesters === 0 && this.#starts.get(key) === start) this.#linger(start)
@@ -220,11 +226,17 @@ export class SourceChain {
     return this.#sources.some((source) => source.name === name && source.isLocal === true)
   }
 
-  #spliced (walked: Walked, request: StreamRequest): SourceFile {
-    return { ...walked.file, read: (range, signal) => this.#read(walked, request, range, AbortSignal.any([signal, this.#closing.signal])) }
+  #spliced (walked: Walked, request: StreamRequest): Opening {
+    let engaged = walked.file.source
+    const onEngaged = (source: string): void => { engaged = source }
+    return {
+      ...walked,
+      file: { ...walked.file, read: (range, signal) => this.#read(walked, request, range, onEngaged, AbortSignal.any([signal, this.#closing.signal])) },
+      engaged: () => engaged
+    }
   }
 
-  async * #read ({ file, by }: Walked, request: StreamRequest, range: ByteRange, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  async * #read ({ file, by }: Walked, request: StreamRequest, range: ByteRange, onEngaged: (source: string) => void, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     const { silenceMs, responseStallLimitMs, history, log } = this.#options
     const { infohash } = request
     const trace = history.begin(infohash, request.fileIndex, range)
@@ -232,6 +244,7 @@ export class SourceChain {
       ...trace,
       engaged: (source, position) => {
         trace.engaged(source, position)
+        onEngaged(source)
         if (position > range.start) log.info({ infohash, source, position }, `[Hybrid] Response goes on from ${source} at byte ${position}`)
       },
       lost: (source, position, code, message) => {

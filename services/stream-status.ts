@@ -56,9 +56,10 @@ export async function streamStatus (infohash: string, { sources, history, torren
   const resting = sources.resting(infohash)
   const torrent = torrents.get(infohash)
   const statuses = statusesOf(torrent?.fillers ?? [], resting)
+  const isDiskFull = torrent?.store?.isDiskFull === true
   const lookup = torrent?.metadata === null ? torrent.lookupFailure?.message ?? null : null
   const startingSince = sources.startingSince(infohash)
-  const { state, reason } = stateOf({ known, running, startingSince, lookup, resting, statuses, start })
+  const { state, reason } = stateOf({ known, running, startingSince, lookup, isDiskFull, resting, statuses, start })
   const retryInMs = resting.flatMap(({ isTemporary, retryInMs }) => isTemporary && retryInMs !== undefined ? [retryInMs] : [])
   return {
     infoHash: infohash,
@@ -91,13 +92,14 @@ interface Facts {
   readonly startingSince: number | null
   /** Who was asked for the metadata that is still missing, and did not have it. */
   readonly lookup: string | null
+  readonly isDiskFull: boolean
   readonly resting: readonly Refusal[]
   readonly statuses: readonly SourceStatus[]
   readonly start: InfohashHistory['start']
 }
 
-function stateOf ({ known, running, startingSince, lookup, resting, statuses, start }: Facts): { state: StreamState, reason: string } {
-  const told = [...lookup === null ? [] : [`metadata: ${lookup}`], ...statuses.map(({ source, message }) => `${source}: ${message}`)].join('; ')
+function stateOf ({ known, running, startingSince, lookup, isDiskFull, resting, statuses, start }: Facts): { state: StreamState, reason: string } {
+  const told = [...isDiskFull ? ['the disk is full: what readers wait for is kept in memory'] : [], ...lookup === null ? [] : [`metadata: ${lookup}`], ...statuses.map(({ source, message }) => `${source}: ${message}`)].join('; ')
   const waiting = running.flatMap(({ waitingSince }) => waitingSince === null ? [] : [Date.now() - waitingSince]).filter((ms) => ms >= WAITING_MS)
   if (running.length > 0 && waiting.length === running.length) {
     return { state: 'waiting', reason: `a client has waited for ${seconds(Math.max(...waiting))} (${told || 'no source is at work'})` }

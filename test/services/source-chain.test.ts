@@ -440,3 +440,11 @@ t.test('while one source is at work in vain, another that comes back is found', 
   t.equal(sha1(await bytesOf((await chain.open(request, never)).file)), sha1(content))
   t.ok(performance.now() - startedAt < 5000)
 })
+
+t.test('the source that is named is the one whose bytes came first, also when the one before died without a byte', async (t) => {
+  const chain = chainOf({}, sourceOf('p2p', 10, async () => fileOf('p2p', { breaksAfter: 0 })), sourceOf('http', 20, async () => fileOf('http')))
+  const { file, engaged } = await chain.open(request, never)
+  t.equal(file.source, 'p2p')
+  t.equal((await bytesOf(file, 0, 999)).length, 1000)
+  t.equal(engaged(), 'http')
+})
