@@ -10,6 +10,7 @@ import { isHostRequest } from './messages.ts'
 import type { HostOptions, HostReply, HostRequest } from './messages.ts'
 import { mayDial, mayDialAnywhere } from './peer-policy.ts'
 import { shareOf } from './shares.ts'
+import { TrackerMemory } from './tracker-memory.ts'
 import type WebTorrent from 'webtorrent'
 
 /**
@@ -25,6 +26,7 @@ const tcpDelayMs = 500
 const farewellMs = 2_000
 
 const torrents = new Map<number, HostedTorrent>()
+const trackerMemory = new TrackerMemory()
 /** Farewells that are under way. */
 const leaving = new Set<Promise<void>>()
 /** One piece at a time is on its way to the server, while the disk takes none. */
@@ -177,6 +179,7 @@ function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, 
       mayDial: mayDialHere,
       allowPrivateNetworks,
       fetcher,
+      trackerMemory,
       rtc,
       windowBytes: () => shareOf(torrents.get(id), [...torrents.values()], windowBytes),
       offers,

@@ -15,6 +15,7 @@ import {
   begunPieces, cancelUnwanted, dropHeld, growPipeline, guardPeers, heldBytes, holdMetadata, ignoreAllowedFast, keepIncomingPeers,
   markDropped, markFilled, onInfo, peerCounts, select, tameLocalDiscovery, trustFromStart
 } from './internals.ts'
+import type { TrackerMemory } from './tracker-memory.ts'
 import type { HostReply, HostStats, WantedRange } from './messages.ts'
 import type { PeerSource } from './peer-policy.ts'
 import { Trackers } from './trackers.ts'
@@ -47,6 +48,8 @@ export interface HostedTorrentOptions {
   readonly mayDial: (address: string, source: string | undefined) => boolean
   readonly allowPrivateNetworks: boolean
   readonly fetcher: Pick<Fetcher, 'get'>
+  /** What is known of trackers from all torrents. */
+  readonly trackerMemory: TrackerMemory
   /** ICE servers, or no WebRTC. */
   readonly rtc: { readonly rtcConfig: object, readonly wrtc?: false }
   /** How many bytes of pieces this torrent may have in flight; 0: not even one piece. Asked each time pieces are chosen. */
@@ -125,6 +128,7 @@ export class HostedTorrent {
       allowPrivateNetworks: options.allowPrivateNetworks,
       fetcher: options.fetcher,
       rtc: options.rtc,
+      memory: options.trackerMemory,
       announcement: () => ({
         infohash: this.infohash,
         peerId: client.peerId,

@@ -8,6 +8,7 @@ import { HttpTracker } from './http-tracker.ts'
 import type { Fetcher } from '../download/fetcher.ts'
 import type { Announcement } from './http-tracker.ts'
 import type { PeerSource } from './peer-policy.ts'
+import type { TrackerMemory } from './tracker-memory.ts'
 
 export interface TrackersOptions {
   /** Those that the operator configured; all others are asked at public addresses only. */
@@ -21,6 +22,8 @@ export interface TrackersOptions {
   /** An address, or a WebRTC connection. */
   readonly onPeer: (peer: unknown, source: PeerSource) => void
   readonly onProblem: (tracker: string, message: string) => void
+  /** What is known of trackers from all torrents. */
+  readonly memory: TrackerMemory
 }
 
 interface Tracker {
@@ -71,14 +74,17 @@ export class Trackers {
     for (const url of urls) {
       if (this.#isOver || this.#trackers.has(url)) continue
       this.#trackers.set(url, null)
+      // One that rests is asked at a later update, if nobody else has brought peers by then.
+      if (this.#options.memory.isResting(url)) continue
       this.#silent.add(url)
       void this.#open(url)
     }
   }
 
-  /** Asks all once more, now. */
+  /** Asks all once more, now, but for those that rest. */
   update (): void {
     for (const [url, opened] of this.#trackers) {
+      if (this.#options.memory.isResting(url)) continue
       if (opened === null) void this.#open(url)
       else opened.tracker.update()
     }
@@ -100,6 +106,16 @@ export class Trackers {
     await Promise.all(open.map(async (opened) => { await opened?.tracker.stop() }))
   }
 
+  #answered (text: string): void {
+    this.#silent.delete(text)
+    this.#options.memory.answered(text)
+  }
+
+  #failed (text: string): void {
+    this.#silent.delete(text)
+    this.#options.memory.failed(text)
+  }
+
   /** Opens it, or puts a new client in its place where its address has changed. */
   async #open (text: string): Promise<void> {
     if (this.#opening.has(text)) return
@@ -113,7 +129,7 @@ export class Trackers {
       opened.tracker.start()
       before?.tracker.stop().catch(() => {})
     } catch (error) {
-      this.#silent.delete(text)
+      this.#failed(text)
       if (!this.#isOver) this.#options.onProblem(text, error instanceof Error ? error.message : String(error))
     } finally {
       this.#opening.delete(text)
@@ -150,9 +166,9 @@ export class Trackers {
       fetcher,
       announcement,
       onPeer: (address) => { onPeer(address, source) },
-      onAnswer: () => { this.#silent.delete(text) },
+      onAnswer: () => { this.#answered(text) },
       onProblem: (message) => {
-        this.#silent.delete(text)
+        this.#failed(text)
         onProblem(url.host, message)
       }
     })
@@ -176,7 +192,8 @@ export class Trackers {
       }
     })
     // A tracker that fails is no news: others are asked, and it is asked again.
-    for (const event of ['error', 'warning', 'update']) client.on(event, () => { this.#silent.delete(text) })
+    for (const event of ['error', 'warning']) client.on(event, () => { this.#failed(text) })
+    client.on('update', () => { this.#answered(text) })
     client.on('peer', (peer: unknown) => { if (!this.#isOver) onPeer(peer, source) })
     client.setInterval(INTERVAL_MS)
     return {
