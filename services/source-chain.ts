@@ -2,10 +2,10 @@ import { steadyClock } from './clock.ts'
 import { abortable } from './deadline.ts'
 import { CodedError } from './errors.ts'
 import { FailureMemory } from './failure-memory.ts'
-import type { Subject } from './failure-memory.ts'
 import { Joiner } from './join.ts'
 import { NothingServes, walkSources } from './source-walk.ts'
 import { splice } from './splice.ts'
+import type { Subject } from './failure-memory.ts'
 import type { Opened } from './splice.ts'
 import type { Helper, Source, SourceFile, StreamRequest } from './source.ts'
 import type { Refusal, Walked } from './source-walk.ts'
@@ -191,7 +191,7 @@ export class SourceChain {
         hedgeDelayMs,
         timeoutMs,
         engaged: this.#engaged.get(infohash),
-        recall: (source) => this.#recall(request.infohash, subjectOf(request), source),
+        recall: (source) => this.#recall(infohash, subject, source),
         onRefusal: (refusal) => this.#isLocal(refusal.source) ? refusal : this.#failures.failed(subject, refusal)
       }, signal)
       // HEAD brings no bytes: who answers it has shown nothing.
@@ -240,11 +240,16 @@ export class SourceChain {
     const { silenceMs, responseStallLimitMs, history, log } = this.#options
     const { infohash } = request
     const trace = history.begin(infohash, request.fileIndex, range)
+    let current: Opened = { file, by }
+    const help: { joiner: Joiner | null } = { joiner: null }
     const observer: ResponseTrace = {
       ...trace,
       engaged: (source, position) => {
         trace.engaged(source, position)
         onEngaged(source)
+        help.joiner?.changed()
+        // What began on this machine may go on from a source that is too slow.
+        help.joiner ??= this.#joiner(request, { start: position, end: range.end }, () => current)
         if (position > range.start) log.info({ infohash, source, position }, `[Hybrid] Response goes on from ${source} at byte ${position}`)
       },
       lost: (source, position, code, message) => {
@@ -253,8 +258,6 @@ export class SourceChain {
       }
     }
     let outcome: Parameters<ResponseTrace['end']>[0] = 'client left'
-    let current: Opened = { file, by }
-    let joiner = this.#joiner(request, range, () => current)
     try {
       const chunks = splice({
         ...current,
@@ -273,22 +276,19 @@ export class SourceChain {
           }, signal)
           this.#remember(infohash, walked.file)
           current = walked
-          joiner?.changed()
-          // What began on this machine may go on from a source that is too slow.
-          joiner ??= this.#joiner(request, { start: want.position, end: range.end }, () => current)
           return walked
         }
       }, signal)
       for await (const chunk of chunks) {
         yield chunk
-        joiner?.delivered(chunk.length)
+        help.joiner?.delivered(chunk.length)
       }
       outcome = 'complete'
     } catch (error) {
       if (!signal.aborted) outcome = 'cut'
       throw error
     } finally {
-      joiner?.end()
+      help.joiner?.end()
       trace.end(outcome)
     }
   }

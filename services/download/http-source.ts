@@ -2,7 +2,7 @@ import { abortable, pause, race } from '../deadline.ts'
 import { asCoded, CodedError, reasonCodes } from '../errors.ts'
 import { formatBytes } from '../format.ts'
 import { isVideo } from '../http/content-type.ts'
-import { isHopeful, openFilledFile } from '../pieces/filled-file.ts'
+import { openFilledFile } from '../pieces/filled-file.ts'
 import { selectFile } from '../torrent/file-selection.ts'
 import { HttpDownloader } from './http-downloader.ts'
 import { httpSeedMirrors } from './http-seeds.ts'
@@ -62,7 +62,7 @@ export function httpSource (options: HttpSourceOptions): Omit<Source, 'priority'
         lease.release()
       }
     },
-    isHopeful: (infohash, failure) => isHopeful(torrents, infohash, 'http-fallback') ||
+    isHopeful: (infohash, failure) => torrents.get(infohash)?.fillers.some((filler) => filler.name === 'http-fallback' && filler.isHopeful) === true ||
       // The swarm has brought what the lookup did not find.
       (failure === 'METADATA_NOT_FOUND' && torrents.get(infohash)?.store != null)
   }

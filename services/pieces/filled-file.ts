@@ -61,11 +61,6 @@ export async function openFilledFile (request: StreamRequest, options: FilledFil
   }
 }
 
-/** Has the torrent a filler of this name that may deliver now? What failed before need not be the last word then. */
-export function isHopeful (torrents: Torrents, infohash: string, name: string): boolean {
-  return torrents.get(infohash)?.fillers.some((filler) => filler.name === name && filler.isHopeful) === true
-}
-
 /** Demand for what lies before a reader of another filler. A windowed file is left to its readers, who have the seats. */
 function helperOf (store: PieceStore, filler: Filler, fileIndex: number): Helper {
   const { geometry } = store
