@@ -112,7 +112,7 @@ function stateOf ({ known, running, startingSince, lookup, isDiskFull, resting, 
   if (known?.cached === true) return { state: 'cached', reason: 'it is in the cache' }
   const refusals = resting.length > 0 ? resting : start?.source === null ? start.refusals : []
   if (refusals.length > 0) return { state: 'failed', reason: refusals.map(({ source, message }) => `${source}: ${message}`).join('; ') }
-  if (known === null) return { state: 'unknown', reason: 'this server never heard of it' }
+  if (known === null && start === null) return { state: 'unknown', reason: 'this server never heard of it' }
   return { state: 'idle', reason: told === '' ? 'nobody asks for it' : `nobody asks for it (${told})` }
 }
 

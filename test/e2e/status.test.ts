@@ -94,3 +94,11 @@ t.test('what is deleted is forgotten: asked for again, it is looked for again', 
   t.equal((await jsonFrom(`${url}/api/torrents/${torrent.infohash}`, { method: 'DELETE' })).status, 200)
   t.equal((await bytesFrom(`${url}/stream/proxy/${torrent.infohash}`)).length, 300_000)
 })
+
+t.test('what was streamed and leaves nothing behind is not unknown afterwards', async (t) => {
+  const { url } = await startApp(t)
+  const mock = '39730aa7c09b864432bc8c878c20c933059241fd'
+  t.match((await jsonFrom(`${url}/stream/status/${mock}`)).body, { state: 'unknown' })
+  await bytesFrom(`${url}/stream/proxy/${mock}`)
+  t.match((await jsonFrom(`${url}/stream/status/${mock}`)).body, { state: 'idle', reason: 'nobody asks for it', lastStart: { source: 'mock' } })
+})
