@@ -11,10 +11,11 @@ import type { Slots } from '../slots.ts'
 import { parseMetadata } from '../torrent/metadata.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { Shelf } from './chunk-store.ts'
-import {
-  begunPieces, cancelUnwanted, dropHeld, growPipeline, guardPeers, heldBytes, holdMetadata, ignoreAllowedFast, keepIncomingPeers,
-  markDropped, markFilled, onInfo, peerCounts, select, tameLocalDiscovery, trustFromStart
-} from './internals.ts'
+import { guardPeers, keepIncomingPeers, peerCounts } from './internals/connections.ts'
+import { tameLocalDiscovery } from './internals/discovery.ts'
+import { holdMetadata, onInfo } from './internals/metadata.ts'
+import { begunPieces, cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled, select } from './internals/pieces.ts'
+import { growPipeline, ignoreAllowedFast, trustFromStart } from './internals/requests.ts'
 import type { TrackerMemory } from './tracker-memory.ts'
 import type { HostReply, HostStats, WantedRange } from './messages.ts'
 import type { PeerSource } from './peer-policy.ts'

@@ -1,5 +1,5 @@
 /**
- * WebTorrent 3.0.21 as far as it is used here. Names with an underscore are private: only internals.ts may use them,
+ * WebTorrent 3.0.21 as far as it is used here. Names with an underscore are private: only internals/ may use them,
  * with a test for each.
  */
 declare module 'webtorrent' {

@@ -7,7 +7,11 @@ import type { ClientOptions, Peer, Torrent, Wire } from 'webtorrent'
 import { Geometry } from '../../../services/pieces/geometry.ts'
 import { PieceFiles } from '../../../services/pieces/piece-files.ts'
 import { ChunkStore } from '../../../services/swarm/chunk-store.ts'
-import * as internals from '../../../services/swarm/internals.ts'
+import { dialTcpBesideUtp, guardPeers, keepIncomingPeers, peerCounts } from '../../../services/swarm/internals/connections.ts'
+import { dhtNodes, guardDht, tameLocalDiscovery } from '../../../services/swarm/internals/discovery.ts'
+import { holdMetadata, onInfo } from '../../../services/swarm/internals/metadata.ts'
+import { cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled, select } from '../../../services/swarm/internals/pieces.ts'
+import { growPipeline, ignoreAllowedFast, trustFromStart } from '../../../services/swarm/internals/requests.ts'
 import { makeTorrent, startDht, temporaryDirectory, testBytes, until } from '../../testnet.ts'
 import type { TestTorrent } from '../../testnet.ts'
 import { startClient, startSeed } from './webtorrent-seed.ts'
@@ -45,7 +49,7 @@ async function startLeech (t: Test, content: TestTorrent, options: ClientOptions
     storeOpts: { openShelf: () => ({ geometry, files, onWritten () {}, onBlocked (piece: number, error: unknown) { t.fail(`piece ${piece}: ${String(error)}`) } }) }
   })
   torrent.on('error', (error: Error) => { t.fail(error.message) })
-  const open = internals.holdMetadata(torrent, content.infohash)
+  const open = holdMetadata(torrent, content.infohash)
   await once(torrent, 'infoHash', { signal: signal() })
   return {
     client,
@@ -84,12 +88,12 @@ t.test('a peer that has only TCP is connected within a second or two', async (t)
   const seed = await startSeed(t, film, { utp: false })
   const leech = await startLeech(t, film)
   if (!leech.client.utp) return t.pass('no uTP on this machine', { skip: 'no uTP on this machine' })
-  internals.dialTcpBesideUtp(leech.client, 500)
+  dialTcpBesideUtp(leech.client, 500)
   const startedAt = performance.now()
   const wire = await connected(leech, seed)
   t.ok(performance.now() - startedAt < 3_000, `after ${Math.round(performance.now() - startedAt)} ms`)
   await leech.release()
-  internals.select(leech.torrent, [[0, 9]], [])
+  select(leech.torrent, [[0, 9]], [])
   t.same((await verified(leech.torrent, 10)).length, 10, 'and delivers')
   const closed = once(wire, 'close', { signal: signal() })
   wire.destroy()
@@ -102,7 +106,7 @@ t.test('a peer that has uTP is connected by uTP', async (t) => {
   const seed = await startSeed(t, film)
   const leech = await startLeech(t, film)
   if (!leech.client.utp) return t.pass('no uTP on this machine', { skip: 'no uTP on this machine' })
-  internals.dialTcpBesideUtp(leech.client, 500)
+  dialTcpBesideUtp(leech.client, 500)
   await connected(leech, seed)
   const [peer] = seed.torrent._peers?.values() ?? []
   t.match(peer, { type: 'utpIncoming' })
@@ -110,7 +114,7 @@ t.test('a peer that has uTP is connected by uTP', async (t) => {
 
 t.test('an incoming connection outlives our own failed dial to the same address', async (t) => {
   const { torrent } = await startLeech(t, film, { utp: false })
-  internals.keepIncomingPeers(torrent)
+  keepIncomingPeers(torrent)
   const address = '127.0.0.1:9'
   torrent.addPeer(address)
   t.ok(torrent._peers?.has(address), 'our dial')
@@ -127,14 +131,14 @@ t.test('metadata from peers is kept back until it is released; the peers stay, n
   const seed = await startSeed(t, film)
   const leech = await startLeech(t, film)
   const wire = await connected(leech, seed)
-  await new Promise<void>(resolve => { internals.onInfo(wire, () => { resolve() }) })
+  await new Promise<void>(resolve => { onInfo(wire, () => { resolve() }) })
   t.notOk(leech.torrent.ready)
   await leech.release(Buffer.from([0b0100_0000, 0]))
   t.equal(leech.torrent.wires[0], wire)
   t.ok(leech.torrent.bitfield.get(1), 'the bitfield is the one it was given')
   t.notOk(leech.torrent.bitfield.get(0))
   t.same(leech.reads, [])
-  internals.select(leech.torrent, [[0, 9]], [])
+  select(leech.torrent, [[0, 9]], [])
   t.notOk((await verified(leech.torrent, 9)).includes(1), 'what it has is not fetched')
 })
 
@@ -147,7 +151,7 @@ t.test('an info dictionary with unsorted keys keeps the infohash that was asked 
   const infohash = createHash('sha1').update(info).digest('hex')
   const client = await startClient(t)
   const torrent = client.add(`magnet:?xt=urn:btih:${infohash}`, { deselect: true, store: ChunkStore, storeCacheSlots: 0, storeOpts: { openShelf: () => ({ files: { async close () {} } }) } })
-  const release = internals.holdMetadata(torrent, infohash)
+  const release = holdMetadata(torrent, infohash)
   await once(torrent, 'infoHash')
   await release(bytes, new Uint8Array(1))
   t.ok(torrent.ready)
@@ -158,7 +162,7 @@ t.test('the raw info dictionary is what comes from a peer', async (t) => {
   const seed = await startSeed(t, film)
   const leech = await startLeech(t, film)
   const wire = await connected(leech, seed)
-  const info = await new Promise<Uint8Array>(resolve => { internals.onInfo(wire, resolve) })
+  const info = await new Promise<Uint8Array>(resolve => { onInfo(wire, resolve) })
   t.ok(film.torrent.includes(Buffer.from(info)), 'byte for byte the one in the .torrent')
 })
 
@@ -168,9 +172,9 @@ t.test('pieces are fetched in the order of the selection, whatever their place i
   const asked: number[] = []
   seed.torrent.on('wire', (wire: Wire) => { wire.on('request', (piece: number) => { if (asked.at(-1) !== piece) asked.push(piece) }) })
   const wire = await connected(leech, seed)
-  internals.trustFromStart(wire)
+  trustFromStart(wire)
   const done = verified(leech.torrent, 7)
-  internals.select(leech.torrent, [[7, 8], [3, 3], [0, 1], [4, 5]], [7])
+  select(leech.torrent, [[7, 8], [3, 3], [0, 1], [4, 5]], [7])
   await leech.release()
   await done
   t.same(asked, [7, 8, 3, 0, 1, 4, 5])
@@ -180,8 +184,8 @@ t.test('pieces are fetched in the order of the selection, whatever their place i
 t.test('a new selection replaces the old one', async (t) => {
   const leech = await startLeech(t, film)
   await leech.release()
-  internals.select(leech.torrent, [[0, 9]], [0, 1])
-  internals.select(leech.torrent, [[4, 4], [5, 6]], [4])
+  select(leech.torrent, [[0, 9]], [0, 1])
+  select(leech.torrent, [[4, 4], [5, 6]], [4])
   t.match(leech.torrent._selections.get(0), { from: 4, to: 4 })
   t.match(leech.torrent._selections.get(1), { from: 5, to: 6 })
   t.equal(leech.torrent._selections.length, 2)
@@ -194,8 +198,8 @@ t.test('a new peer is asked for the most urgent piece at once', async (t) => {
   const first = new Promise<number>(resolve => {
     seed.torrent.on('wire', (wire: Wire) => { wire.once('request', resolve) })
   })
-  internals.trustFromStart(await connected(leech, seed))
-  internals.select(leech.torrent, [[2, 2], [0, 9]], [2])
+  trustFromStart(await connected(leech, seed))
+  select(leech.torrent, [[2, 2], [0, 9]], [2])
   await leech.release()
   t.equal(await first, 2)
 })
@@ -205,11 +209,11 @@ t.test('a piece that somebody else filled: peers are told, what was asked of the
   const leech = await startLeech(t, film, { utp: false })
   const [wire] = await Promise.all([connected(leech, seed), leech.release()])
   const theirs = await until('they are connected too', () => seed.torrent.wires[0])
-  internals.select(leech.torrent, [[3, 3]], [])
+  select(leech.torrent, [[3, 3]], [])
   await until('blocks are asked for', () => wire.requests.length > 0)
   const have = once(theirs, 'have', { signal: signal() })
-  internals.markFilled(leech.torrent, 3)
-  internals.markFilled(leech.torrent, 3)
+  markFilled(leech.torrent, 3)
+  markFilled(leech.torrent, 3)
   t.same(wire.requests, [])
   t.ok(leech.torrent.bitfield.get(3))
   t.same(await have, [3])
@@ -220,7 +224,7 @@ t.test('all pieces filled by others -> done', async (t) => {
   const leech = await startLeech(t, film)
   await leech.release()
   const done = once(leech.torrent, 'done', { signal: signal() })
-  for (let piece = 0; piece < 10; piece++) internals.markFilled(leech.torrent, piece)
+  for (let piece = 0; piece < 10; piece++) markFilled(leech.torrent, piece)
   await done
 })
 
@@ -228,14 +232,14 @@ t.test('a piece that is gone: peers are told, and it is fetched again', async (t
   const seed = await startSeed(t, film, { utp: false })
   const leech = await startLeech(t, film, { utp: false })
   await Promise.all([connected(leech, seed), leech.release()])
-  internals.select(leech.torrent, [[3, 3]], [])
+  select(leech.torrent, [[3, 3]], [])
   await verified(leech.torrent, 1)
   const theirs = await until('they are connected too', () => seed.torrent.wires[0])
   await until('they know that we have it', () => theirs.peerPieces.get(3))
-  internals.markDropped(leech.torrent, 3)
+  markDropped(leech.torrent, 3)
   t.notOk(leech.torrent.bitfield.get(3))
   await until('they know that we lost it', () => !theirs.peerPieces.get(3))
-  internals.select(leech.torrent, [[3, 3]], [])
+  select(leech.torrent, [[3, 3]], [])
   t.same(await verified(leech.torrent, 1), [3])
 })
 
@@ -243,10 +247,10 @@ t.test('what nobody wants any more is cancelled', async (t) => {
   const seed = await startSeed(t, film, slow)
   const leech = await startLeech(t, film, { utp: false })
   const [wire] = await Promise.all([connected(leech, seed), leech.release()])
-  internals.select(leech.torrent, [[3, 3]], [])
+  select(leech.torrent, [[3, 3]], [])
   await until('blocks are asked for', () => wire.requests.length > 0)
-  internals.select(leech.torrent, [[5, 5]], [])
-  internals.cancelUnwanted(leech.torrent, (piece) => piece === 5)
+  select(leech.torrent, [[5, 5]], [])
+  cancelUnwanted(leech.torrent, (piece) => piece === 5)
   t.same(wire.requests, [])
   await until('the wanted piece is asked for', () => wire.requests.some(({ piece }) => piece === 5))
 })
@@ -255,15 +259,15 @@ t.test('blocks of pieces that nobody wants are counted, and can be dropped', asy
   const seed = await startSeed(t, film, slow)
   const leech = await startLeech(t, film, { utp: false })
   const [wire] = await Promise.all([connected(leech, seed), leech.release()])
-  internals.select(leech.torrent, [[3, 3]], [])
+  select(leech.torrent, [[3, 3]], [])
   await once(wire, 'download', { signal: signal() })
-  internals.select(leech.torrent, [], [])
-  t.ok(internals.heldBytes(leech.torrent, () => false) >= 16_384)
-  t.equal(internals.heldBytes(leech.torrent, (piece) => piece === 3), 0)
-  internals.dropHeld(leech.torrent, (piece) => piece === 3)
-  t.ok(internals.heldBytes(leech.torrent, () => false) >= 16_384, 'what is kept stays')
-  internals.dropHeld(leech.torrent, () => false)
-  t.equal(internals.heldBytes(leech.torrent, () => false), 0)
+  select(leech.torrent, [], [])
+  t.ok(heldBytes(leech.torrent, () => false) >= 16_384)
+  t.equal(heldBytes(leech.torrent, (piece) => piece === 3), 0)
+  dropHeld(leech.torrent, (piece) => piece === 3)
+  t.ok(heldBytes(leech.torrent, () => false) >= 16_384, 'what is kept stays')
+  dropHeld(leech.torrent, () => false)
+  t.equal(heldBytes(leech.torrent, () => false), 0)
   t.same(wire.requests, [])
   const piece = leech.torrent.pieces[3]
   t.equal(piece?.missing, 65_536, 'it can be fetched from its start')
@@ -279,7 +283,7 @@ t.test('a peer that delivers well is soon asked for more, a slow or silent one i
   let averageBlocks = 0
   wire.downloadSpeed = () => averageBlocks * 16_384
   let nowMs = 10_000
-  internals.growPipeline(wire, () => nowMs)
+  growPipeline(wire, () => nowMs)
   t.equal(blocks(), 0, 'nothing is expected of a choked one')
   wire.emit('unchoke')
   t.equal(blocks(), 6)
@@ -300,8 +304,8 @@ t.test('a peer that delivers well is soon asked for more, a slow or silent one i
   const asked: number[] = []
   const theirs = await until('they are connected too', () => seed.torrent.wires[0])
   theirs.on('request', (piece: number) => { asked.push(piece) })
-  internals.trustFromStart(wire)
-  internals.select(leech.torrent, [[0, 9]], [])
+  trustFromStart(wire)
+  select(leech.torrent, [[0, 9]], [])
   await leech.release()
   await until('the first requests are there', () => asked.length > 0)
   t.equal(asked.length, 32, 'WebTorrent goes by it')
@@ -311,7 +315,7 @@ t.test('pieces that a peer offers unasked are not fetched', async (t) => {
   const seed = await startSeed(t, film, { utp: false })
   const leech = await startLeech(t, film, { utp: false })
   const wire = await connected(leech, seed)
-  internals.ignoreAllowedFast(wire)
+  ignoreAllowedFast(wire)
   wire.peerAllowedFastSet.push(4)
   wire.emit('allowed-fast', 4)
   t.same(wire.peerAllowedFastSet, [])
@@ -322,11 +326,11 @@ t.test('pieces that a peer offers unasked are not fetched', async (t) => {
 t.test('peers are counted', async (t) => {
   const seed = await startSeed(t, film, { utp: false })
   const leech = await startLeech(t, film, { utp: false })
-  t.same(internals.peerCounts(leech.torrent), { connected: 0, connecting: 0 })
+  t.same(peerCounts(leech.torrent), { connected: 0, connecting: 0 })
   leech.torrent.addPeer(seed.address)
-  t.same(internals.peerCounts(leech.torrent), { connected: 0, connecting: 1 })
+  t.same(peerCounts(leech.torrent), { connected: 0, connecting: 1 })
   await once(leech.torrent, 'wire', { signal: signal() })
-  t.same(internals.peerCounts(leech.torrent), { connected: 1, connecting: 0 })
+  t.same(peerCounts(leech.torrent), { connected: 1, connecting: 0 })
 })
 
 t.test('local discovery: no crash, no error, no peers of other torrents', async (t) => {
@@ -351,7 +355,7 @@ t.test('local discovery: no crash, no error, no peers of other torrents', async 
   }
   const real = await startLeech(t, film)
   t.type(real.torrent._startDiscovery, 'function')
-  internals.tameLocalDiscovery(torrent as unknown as Torrent)
+  tameLocalDiscovery(torrent as unknown as Torrent)
   torrent._startDiscovery()
   torrent._startDiscovery()
   lsd.emit('error', new Error('ENETUNREACH'))
@@ -365,15 +369,15 @@ t.test('local discovery: no crash, no error, no peers of other torrents', async 
 t.test('nodes of the DHT are counted', async (t) => {
   const { bootstrap } = await startDht(t, 3)
   const client = await startClient(t, { dht: { bootstrap } })
-  await until('the nodes are known', () => internals.dhtNodes(client) === 3)
-  t.equal(internals.dhtNodes(await startClient(t)), 0, 'none without a DHT')
+  await until('the nodes are known', () => dhtNodes(client) === 3)
+  t.equal(dhtNodes(await startClient(t)), 0, 'none without a DHT')
 })
 
 t.test('peers that may not be dialled are not, whoever names them', async (t) => {
   const client = await startClient(t)
   const torrent = client.add(`magnet:?xt=urn:btih:${film.infohash}`)
   const asked: Array<string | undefined> = []
-  internals.guardPeers(torrent, (address, source) => {
+  guardPeers(torrent, (address, source) => {
     asked.push(source)
     return address.endsWith('2')
   })
@@ -390,14 +394,14 @@ t.test('nodes of the DHT that may not be asked are not, and searches end all the
   const { bootstrap } = await startDht(t, 3)
   const client = await startClient(t, { dht: { bootstrap: false } })
   const [allowed = '', refused = ''] = bootstrap
-  internals.guardDht(client, (address) => address === allowed)
+  guardDht(client, (address) => address === allowed)
   const { dht } = client
   if (!dht) throw new Error('no DHT')
   for (const address of [refused, allowed]) {
     const [host = '', port] = address.split(':')
     dht.addNode({ host, port: Number(port) })
   }
-  await until('the allowed one answered', () => internals.dhtNodes(client) === 1)
+  await until('the allowed one answered', () => dhtNodes(client) === 1)
   await new Promise<void>((resolve) => { dht.lookup(film.infohash, () => { resolve() }) })
-  t.equal(internals.dhtNodes(client), 1)
+  t.equal(dhtNodes(client), 1)
 })

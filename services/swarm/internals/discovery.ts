@@ -1,0 +1,70 @@
+import { lookup } from 'node:dns'
+import { isIP } from 'node:net'
+import type WebTorrent from 'webtorrent'
+import type { LocalDiscovery, Torrent } from 'webtorrent'
+
+/**
+ * Makes local discovery harmless. As it comes, a host without a network destroys the torrent (its send fails), a
+ * malformed datagram of a neighbour kills the process, and neighbours are dialled whatever torrent they announce.
+ * Call it right after `add`.
+ */
+export function tameLocalDiscovery (torrent: Torrent): void {
+  const startDiscovery = torrent._startDiscovery.bind(torrent)
+  let tamed: LocalDiscovery | null = null
+  torrent._startDiscovery = () => {
+    startDiscovery()
+    const lsd = torrent.discovery?.lsd ?? null
+    if (lsd === null || lsd === tamed) return
+    tamed = lsd
+    const parseAnnounce = lsd._parseAnnounce.bind(lsd)
+    lsd._parseAnnounce = (announce) => {
+      try {
+        return parseAnnounce(announce)
+      } catch {
+        return null
+      }
+    }
+    lsd.removeAllListeners('error')
+    lsd.on('error', () => {})
+    const onPeer = lsd.listeners('peer')
+    lsd.removeAllListeners('peer')
+    lsd.on('peer', (address: unknown, infohash: unknown) => {
+      if (String(infohash).toLowerCase() !== torrent.infoHash) return
+      for (const listener of onPeer) listener.call(lsd, address, infohash)
+    })
+  }
+}
+
+/**
+ * Asks only those nodes of the DHT that pass; others are as good as silent. Names are bootstrap nodes of the operator:
+ * nodes that others name come as addresses (BEP 5, compact node info).
+ *
+ * @param mayAsk is asked with `ip:port`.
+ */
+export function guardDht (client: WebTorrent, mayAsk: (address: string) => boolean): void {
+  const socket = client.dht ? client.dht._rpc.socket : null
+  if (socket === null) return
+  const query = socket.query.bind(socket)
+  socket.query = (peer, message, callback) => {
+    const isNamed = isIP(peer.host) === 0
+    const host = isIP(peer.host) === 6 ? `[${peer.host}]` : peer.host
+    if (!isNamed && !mayAsk(`${host}:${peer.port}`)) {
+      queueMicrotask(() => {
+        callback?.(new Error('this node may not be asked'), null, peer)
+        socket.emit('update')
+        socket.emit('postupdate')
+      })
+      return
+    }
+    if (!isNamed) return query(peer, message, callback)
+    lookup(peer.host, { family: 4 }, (error, address) => {
+      if (error !== null || socket.destroyed) callback?.(error ?? new Error('the DHT is closed'), null, peer)
+      else query({ host: address, port: peer.port }, message, callback)
+    })
+  }
+}
+
+/** Nodes in the DHT's routing table. */
+export function dhtNodes (client: WebTorrent): number {
+  return client.dht ? client.dht.nodes.count() : 0
+}

@@ -1,0 +1,74 @@
+import type { Torrent, Wire } from 'webtorrent'
+
+/**
+ * Selects exactly these ranges of pieces, in this order, and nothing else. All get priority 0: what has a priority is
+ * shuffled after each request, across priorities. As stream selections they are not merged with their neighbours,
+ * which would lose the order too.
+ *
+ * @param critical pieces whose blocks may be taken away from a slow peer.
+ */
+export function select (torrent: Torrent, ranges: ReadonlyArray<readonly [from: number, to: number]>, critical: readonly number[]): void {
+  torrent._selections.clear()
+  for (const [from, to] of ranges) torrent._selections.insert({ from, to, offset: 0, priority: 0, isStreamSelection: true })
+  torrent._critical = []
+  for (const piece of critical) torrent._critical[piece] = true
+  torrent._updateSelections()
+}
+
+/** Takes a piece that somebody else has written and verified: tells the peers, and wants it no longer. */
+export function markFilled (torrent: Torrent, piece: number): void {
+  if (torrent.bitfield.get(piece)) return
+  torrent._markVerified(piece)
+  for (const wire of torrent.wires) {
+    wire.have(piece)
+    cancelRequests(wire, (requested) => requested === piece)
+  }
+  torrent._checkDone()
+}
+
+/** Takes back a piece that is not there any more: tells the peers, and may be told to want it again. */
+export function markDropped (torrent: Torrent, piece: number): void {
+  if (!torrent.bitfield.get(piece)) return
+  torrent._markUnverified(piece)
+  for (const wire of torrent.wires) wire.lt_donthave.donthave(piece)
+  torrent._checkDone()
+}
+
+/** Cancels what was asked of the peers for pieces that nobody wants now, so that what is wanted does not queue behind it. */
+export function cancelUnwanted (torrent: Torrent, isWanted: (piece: number) => boolean): void {
+  for (const wire of torrent.wires) cancelRequests(wire, (piece) => !isWanted(piece))
+}
+
+function cancelRequests (wire: Wire, isMeant: (piece: number) => boolean): void {
+  for (const { piece, offset, length } of [...wire.requests]) {
+    if (isMeant(piece)) wire.cancel(piece, offset, length)
+  }
+}
+
+/** Bytes held in memory for pieces that are begun, not complete, and not meant to be kept. */
+export function heldBytes (torrent: Torrent, isKept: (piece: number) => boolean): number {
+  let bytes = 0
+  for (const [index, piece] of torrent.pieces.entries()) {
+    if (piece !== null && piece._buffer !== null && !piece._flushed && !isKept(index)) bytes += piece.length - piece.missing
+  }
+  return bytes
+}
+
+/** The pieces that are begun, and what of them is missing: blocks of them were asked for, and they are not verified yet. */
+export function begunPieces (torrent: Torrent): Array<[piece: number, missingBytes: number]> {
+  const begun: Array<[number, number]> = []
+  for (const [index, piece] of torrent.pieces.entries()) {
+    if (piece !== null && piece._buffer !== null && (piece._reservations > (piece._cancellations?.length ?? 0) || piece.missing < piece.length)) begun.push([index, piece.missing])
+  }
+  return begun
+}
+
+/** Forgets the blocks of pieces that are begun, not complete, and not meant to be kept. */
+export function dropHeld (torrent: Torrent, isKept: (piece: number) => boolean): void {
+  for (const [index, piece] of torrent.pieces.entries()) {
+    if (piece === null || piece._buffer === null || piece._flushed || isKept(index)) continue
+    for (const wire of torrent.wires) cancelRequests(wire, (requested) => requested === index)
+    // Makes a new, empty piece; a late answer for the old one is dropped. It was not verified before, so nothing else changes.
+    torrent._markUnverified(index)
+  }
+}
