@@ -20,6 +20,7 @@ import mockSource from './plugins/sources/mock.ts'
 import p2pSource from './plugins/sources/p2p.ts'
 import cacheRoutes from './routes/cache.ts'
 import health from './routes/health.ts'
+import network from './routes/network.ts'
 import pages from './routes/pages.ts'
 import stream from './routes/stream.ts'
 import torrentRoutes from './routes/torrents.ts'
@@ -75,6 +76,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(torrentRoutes)
   await app.register(cacheRoutes)
   await app.register(health)
+  await app.register(network)
   await app.register(pages)
   return app
 }

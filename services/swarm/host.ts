@@ -3,12 +3,14 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { pause } from '../deadline.ts'
 import type { Fetcher } from '../download/fetcher.ts'
+import type { ListeningPorts } from '../nat/network-report.ts'
 import { Slots } from '../slots.ts'
 import type { HostedTorrent, TorrentReply } from './hosted-torrent.ts'
 import { dialTcpBesideUtp } from './internals/connections.ts'
 import { dhtNodes, guardDht } from './internals/discovery.ts'
 import { isHostRequest } from './messages.ts'
 import type { HostOptions, HostReply, HostRequest } from './messages.ts'
+import { Network } from './network.ts'
 import { mayDial, mayDialAnywhere } from './peer-policy.ts'
 import { shareOf } from './shares.ts'
 import { TrackerMemory } from './tracker-memory.ts'
@@ -28,6 +30,7 @@ const farewellMs = 2_000
 
 const torrents = new Map<number, HostedTorrent>()
 const trackerMemory = new TrackerMemory()
+const network = new Network((report) => { tell({ type: 'network', report }) })
 /** Farewells that are under way. */
 const leaving = new Set<Promise<void>>()
 /** One piece at a time is on its way to the server, while the disk takes none. */
@@ -77,14 +80,18 @@ async function start (given: HostOptions): Promise<void> {
     client.dht.on('error', () => {})
     const bootstrap = new Set(given.dhtBootstrap)
     guardDht(client, (address) => bootstrap.has(address) || mayDialHere(address, 'dht'))
-    client.dht.once('ready', tellDht)
+    client.dht.once('ready', countNodes)
+    client.dht.once('listening', () => { tellPorts(given.port) })
   }
   setInterval(tellStats, statsMs)
   setInterval(() => {
     for (const torrent of torrents.values()) torrent.watch()
-    tellDht()
+    countNodes()
   }, watchdogMs)
-  tell({ type: 'ready', port: client.torrentPort, portWanted: given.port, hasUtp: client.utp, hasWebRtc: Client.WEBRTC_SUPPORT })
+  network.set({ hasWebRtc: Client.WEBRTC_SUPPORT })
+  tellPorts(given.port)
+  network.flush()
+  tell({ type: 'ready' })
 }
 
 async function listen (Client: typeof WebTorrent, given: HostOptions, port: number): Promise<WebTorrent> {
@@ -157,8 +164,28 @@ function tellStats (): void {
   }
 }
 
-function tellDht (): void {
-  if (client !== null && !client.destroyed) tell({ type: 'dht', nodes: dhtNodes(client) })
+function countNodes (): void {
+  if (client !== null && !client.destroyed) network.set({ dhtNodes: dhtNodes(client) })
+}
+
+function tellPorts (wanted: number): void {
+  if (client !== null) network.set({ ports: portsOf(client, wanted) })
+}
+
+function portsOf (client: WebTorrent, wanted: number): ListeningPorts {
+  const isTaken = wanted !== 0 && client.torrentPort !== wanted
+  return {
+    tcp: client.torrentPort,
+    utp: client.utp ? client.torrentPort : null,
+    // 0 until the DHT's socket is bound.
+    dht: client.dht && client.dhtPort !== 0 ? client.dhtPort : null,
+    isOnePort: false,
+    wanted,
+    missing: [
+      ...isTaken ? [{ what: 'port', reason: `port ${wanted} is taken; the swarm listens on ${client.torrentPort}` } as const] : [],
+      ...client.utp ? [] : [{ what: 'utp', reason: 'uTP cannot be loaded on this platform' } as const]
+    ]
+  }
 }
 
 function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, { type: 'join' }>): void {

@@ -1,4 +1,5 @@
 import type { ReasonCode } from '../errors.ts'
+import type { NetworkReport } from '../nat/network-report.ts'
 import type { Layout } from '../pieces/piece-files.ts'
 import type { Urgency } from '../pieces/demand.ts'
 
@@ -69,15 +70,16 @@ export interface HostStats {
 
 /** From the swarm's process to the server. */
 export type HostReply =
-  /** `portWanted` is what was asked for, where that was taken. */
-  | { readonly type: 'ready', readonly port: number, readonly portWanted: number, readonly hasUtp: boolean, readonly hasWebRtc: boolean }
+  /** It listens; where, the last `network` before it says. */
+  | { readonly type: 'ready' }
   /** P2P cannot work on this machine: starting again would not help. */
   | { readonly type: 'unavailable', readonly reason: string }
   /** The last word before the process ends by itself. */
   | { readonly type: 'crash', readonly reason: string }
   /** `memoryBytes`: resident. */
   | { readonly type: 'pong', readonly beat: number, readonly memoryBytes: number }
-  | { readonly type: 'dht', readonly nodes: number }
+  /** All that is known of the network, again whenever it has changed. */
+  | { readonly type: 'network', readonly report: NetworkReport }
   | { readonly type: 'log', readonly level: 'debug' | 'warn', readonly fields: object, readonly message: string }
   /** A `.torrent` around the raw info dictionary that peers sent; its hash was checked. */
   | { readonly type: 'metadata', readonly id: number, readonly torrent: Uint8Array }
@@ -91,7 +93,7 @@ export type HostReply =
   | { readonly type: 'stats', readonly id: number, readonly stats: HostStats }
 
 const requestTypes = new Set<unknown>(['start', 'ping', 'stop', 'join', 'attach', 'layout', 'settle', 'demand', 'filled', 'dropped', 'trackers', 'peers', 'leave', 'taken'] satisfies Array<HostRequest['type']>)
-const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'dht', 'log', 'metadata', 'verified', 'settled', 'blocked', 'bytes', 'failed', 'stats'] satisfies Array<HostReply['type']>)
+const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'network', 'log', 'metadata', 'verified', 'settled', 'blocked', 'bytes', 'failed', 'stats'] satisfies Array<HostReply['type']>)
 
 /** Both ends are of one build, so the type says what the rest is; it is looked at because IPC is open to any module. */
 export function isHostRequest (message: unknown): message is HostRequest {

@@ -4,6 +4,8 @@ import { CodedError, asCoded } from '../errors.ts'
 import { formatBytes } from '../format.ts'
 import type { Log } from '../log.ts'
 import { swarmMemoryLimit } from '../memory-budget.ts'
+import { emptyReport } from '../nat/network-report.ts'
+import type { NetworkReport } from '../nat/network-report.ts'
 import { Demand } from '../pieces/demand.ts'
 import type { Filler } from '../pieces/filler.ts'
 import type { PieceIndex } from '../pieces/geometry.ts'
@@ -25,11 +27,6 @@ export interface SwarmStatus {
   /** 'unavailable': it does not run; `reason` says why. It may still come back when its process merely dies. */
   readonly state: 'starting' | 'ready' | 'unavailable' | 'closed'
   readonly reason: string
-  /** Where it listens (TCP and uTP), null until then. */
-  readonly port: number | null
-  readonly hasUtp: boolean
-  readonly hasWebRtc: boolean
-  readonly dhtNodes: number
 }
 
 export interface JoinOptions {
@@ -58,18 +55,21 @@ const hopelessDeaths = 5
 const defaultHeapMb = 256
 const defaultWindowBytes = 64 * 1024 * 1024
 
+const startingNetwork = emptyReport('the swarm is starting', 'Wait a moment: the network is being looked at.', true)
+
 const noStats: HostStats = { peersKnown: 0, peersConnected: 0, peersConnecting: 0, receivedBytes: 0, uploadedBytes: 0, downloadSpeed: 0, uploadSpeed: 0, fetching: [], isBarren: false }
 
 /**
  * The swarm as the server sees it: WebTorrent in a process of its own, which is started, restarted when it dies, and
  * given all its torrents anew. Whatever happens there, nothing here throws or waits.
  */
-export class Swarm extends EventEmitter<{ change: [] }> {
+export class Swarm extends EventEmitter<{ change: [], network: [] }> {
   readonly #options: HostOptions
   readonly #log: Log
   readonly #host: HostProcess
   readonly #torrents = new Map<number, SwarmTorrent>()
-  #status: SwarmStatus = { state: 'starting', reason: 'it was not started yet', port: null, hasUtp: false, hasWebRtc: false, dhtNodes: 0 }
+  #status: SwarmStatus = { state: 'starting', reason: 'it was not started yet' }
+  #network = startingNetwork
   #nextId = 1
   #deaths = 0
 
@@ -102,6 +102,11 @@ export class Swarm extends EventEmitter<{ change: [] }> {
 
   get status (): SwarmStatus {
     return this.#status
+  }
+
+  /** What is known of the network: where the swarm listens, who reaches it and how. Empty while there is no swarm. */
+  get network (): NetworkReport {
+    return this.#network
   }
 
   /** The process id of the swarm, null while there is none. */
@@ -159,7 +164,7 @@ export class Swarm extends EventEmitter<{ change: [] }> {
 
   /** Leaves all swarms and ends the process: after at most 3 s it is gone. */
   async close (): Promise<void> {
-    this.#set({ state: 'closed', reason: 'the server is shutting down', port: null, dhtNodes: 0 })
+    this.#set({ state: 'closed', reason: 'the server is shutting down' })
     for (const torrent of [...this.#torrents.values()]) torrent.leave()
     await this.#host.stop()
   }
@@ -177,34 +182,41 @@ export class Swarm extends EventEmitter<{ change: [] }> {
     this.#log.warn({ reason }, 'the swarm process ended')
     this.#set({
       state: isHopeless ? 'unavailable' : 'starting',
-      reason: this.#status.state === 'unavailable' ? this.#status.reason : `the swarm process ended: ${firstLine(reason)}`,
-      port: null,
-      dhtNodes: 0
+      reason: this.#status.state === 'unavailable' ? this.#status.reason : `the swarm process ended: ${firstLine(reason)}`
     })
+    this.#setNetwork(isHopeless ? unavailableNetwork(this.#status.reason) : startingNetwork)
     for (const torrent of this.#torrents.values()) torrent.lose()
   }
 
   #onReply (reply: HostReply): void {
     switch (reply.type) {
-      case 'ready': this.#onReady(reply); return
+      case 'ready': this.#onReady(); return
       case 'unavailable':
         this.#log.warn({ reason: reply.reason }, 'P2P is unavailable')
         this.#set({ state: 'unavailable', reason: reply.reason })
+        this.#setNetwork(unavailableNetwork(reply.reason))
         // Its 'down' finds the state as it is, and nothing starts it again.
         this.#host.stop().catch(() => {})
         return
-      case 'dht': this.#set({ dhtNodes: reply.nodes }); return
+      case 'network': this.#setNetwork(reply.report); return
       case 'log': this.#log[reply.level](reply.fields, reply.message); return
       case 'pong': case 'crash': return
       default: this.#torrents.get(reply.id)?.take(reply)
     }
   }
 
-  #onReady ({ port, portWanted, hasUtp, hasWebRtc }: Extract<HostReply, { type: 'ready' }>): void {
+  #setNetwork (report: NetworkReport): void {
+    this.#network = report
+    this.emit('network')
+  }
+
+  #onReady (): void {
     this.#deaths = 0
-    if (portWanted !== 0 && port !== portWanted) this.#log.warn({ port, portWanted }, `port ${portWanted} is taken; the swarm listens on ${port}`)
-    else this.#log.info({ port, hasUtp, hasWebRtc }, `the swarm listens on port ${port}`)
-    this.#set({ state: 'ready', reason: '', port, hasUtp, hasWebRtc })
+    const { ports, hasUtp, hasWebRtc } = this.#network
+    const missing = ports.missing.find(({ what }) => what === 'port')
+    if (missing !== undefined) this.#log.warn({ port: ports.tcp, portWanted: ports.wanted }, missing.reason)
+    else this.#log.info({ port: ports.tcp, hasUtp, hasWebRtc }, `the swarm listens on port ${ports.tcp}`)
+    this.#set({ state: 'ready', reason: '' })
     for (const torrent of this.#torrents.values()) torrent.enter()
   }
 }
@@ -532,6 +544,10 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
   #send (request: HostRequest): void {
     if (this.#isIn && !this.#hasLeft) this.#link.send(request)
   }
+}
+
+function unavailableNetwork (reason: string): NetworkReport {
+  return emptyReport(reason, `P2P cannot run here (${reason}): streams come from the cache and over HTTP.`)
 }
 
 function firstLine (text: string): string {

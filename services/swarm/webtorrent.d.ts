@@ -161,6 +161,7 @@ declare module 'webtorrent' {
     readonly utp: boolean
     readonly peerId: string
     readonly torrentPort: number
+    readonly dhtPort: number
     readonly torrents: readonly Torrent[]
     readonly dht: Dht | false | null
     readonly userAgent: string

@@ -31,7 +31,7 @@ testWith(t, 'a libtorrent seeder found by the DHT alone, from a bare infohash ->
   wantAll(swarmTorrent, store)
   await verified(store)
   await sameFiles(t, store, torrent)
-  await until('the nodes are counted', () => swarm.status.dhtNodes > 0)
+  await until('the nodes are counted', () => swarm.network.dhtNodes > 0)
 })
 
 for (const transport of ['tcp', 'utp'] as const) {
@@ -39,7 +39,7 @@ for (const transport of ['tcp', 'utp'] as const) {
     const torrent = await makeTorrent({ 'film.mkv': content }, { pieceLength: 262_144 })
     const seeder = await startSeeder(t, torrent, { transport })
     const swarm = await startSwarm(t)
-    if (transport === 'utp' && !swarm.status.hasUtp) {
+    if (transport === 'utp' && !swarm.network.hasUtp) {
       t.pass('no uTP on this machine', { skip: 'no uTP on this machine' })
       return
     }
@@ -123,7 +123,7 @@ testWith(t, 'we serve what we have: a libtorrent leecher gets the file from us',
   const store = await openStore(t, torrent)
   for (let i = 0; i < torrent.metadata.pieceCount; i++) await store.write(store.geometry.piece(i), content.subarray(i * 262_144, (i + 1) * 262_144))
   const swarmTorrent = swarm.join(torrent.infohash, { torrent: torrent.torrent, trackers: [], peers: [], store })
-  const leech = await startSeeder(t, torrent, { isLeech: true, peers: [`127.0.0.1:${swarm.status.port}`] })
+  const leech = await startSeeder(t, torrent, { isLeech: true, peers: [`127.0.0.1:${swarm.network.ports.tcp}`] })
   await until('it has all', async () => (await leech.counts()).isSeeding, 60_000)
   t.ok((await readFile(join(leech.directory, 'film.mkv'))).equals(content))
   await until('it is counted', () => swarmTorrent.stats.uploadedBytes >= content.length)

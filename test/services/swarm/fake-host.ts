@@ -1,4 +1,5 @@
 import { existsSync, writeFileSync } from 'node:fs'
+import { emptyReport } from '../../../services/nat/network-report.ts'
 import { isHostRequest } from '../../../services/swarm/messages.ts'
 import type { HostReply, HostRequest } from '../../../services/swarm/messages.ts'
 
@@ -13,10 +14,16 @@ function tell (reply: HostReply): void {
   process.send?.(reply)
 }
 
+function beReady (): void {
+  const nothing = emptyReport('it is a fake', '')
+  tell({ type: 'network', report: { ...nothing, ports: { ...nothing.ports, tcp: 4_242, utp: 4_242, wanted: 6_881 }, hasUtp: true } })
+  tell({ type: 'ready' })
+}
+
 function begin (mode: string): void {
   if (mode === 'unavailable') tell({ type: 'unavailable', reason: 'no native parts' })
   else if (mode === 'crash') process.send?.({ type: 'crash', reason: 'Error: it broke\n    at somewhere' } satisfies HostReply, undefined, undefined, () => { process.exit(1) })
-  else tell({ type: 'ready', port: 4_242, portWanted: 6_881, hasUtp: true, hasWebRtc: false })
+  else beReady()
   const [verb, file] = mode.split(' ')
   if (verb === 'hang' && file !== undefined && !existsSync(file)) {
     writeFileSync(file, '')

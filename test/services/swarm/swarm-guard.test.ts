@@ -109,8 +109,8 @@ t.test('nodes of the DHT on this machine are asked only where the operator named
   const [first = ''] = bootstrap
   const swarm = await startSwarm(t, { ...strict, dhtBootstrap: [first] })
   const lifted = await startSwarm(t, { allowPrivateNetworks: true, dhtBootstrap: [first] })
-  await until('without the guard all are known', () => lifted.status.dhtNodes >= 4)
-  await until('with it the one of the operator is', () => swarm.status.dhtNodes === 1)
+  await until('without the guard all are known', () => lifted.network.dhtNodes >= 4)
+  await until('with it the one of the operator is', () => swarm.network.dhtNodes === 1)
 })
 
 t.test('web seeds of a .torrent are none of the swarm\'s business', async (t) => {

@@ -133,7 +133,7 @@ t.test('trackers that come later are asked, and hear when we leave', async (t) =
   await until('the first knows', () => first.peersOf(film.infohash).length === 1)
   torrent.addTrackers([later.url])
   await until('the later one knows', () => later.peersOf(film.infohash).length === 1)
-  t.same(later.peersOf(film.infohash), [`127.0.0.1:${swarm.status.port}`])
+  t.same(later.peersOf(film.infohash), [`127.0.0.1:${swarm.network.ports.tcp}`])
   torrent.leave()
   await until('both know that we left', () => [first, later].every(({ events }) => events.some(({ event }) => event === 'stop')))
   const again = swarm.join(film.infohash, { torrent: null, trackers: [first.url], peers: [], store: null })

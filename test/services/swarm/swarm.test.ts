@@ -56,7 +56,8 @@ t.test('starts, and says where it listens and what it can do', async (t) => {
   t.equal(swarm.start(), undefined)
   t.equal(swarm.status.state, 'starting', 'nothing is waited for')
   await swarm.ready(AbortSignal.timeout(10_000))
-  t.match(swarm.status, { state: 'ready', port: 4_242, hasUtp: true, hasWebRtc: false, dhtNodes: 0 })
+  t.match(swarm.status, { state: 'ready' })
+  t.match(swarm.network, { ports: { tcp: 4_242 }, hasUtp: true, hasWebRtc: false, dhtNodes: 0 })
 })
 
 t.test('P2P cannot work here -> unavailable with the reason, and nothing is tried again', async (t) => {
@@ -334,7 +335,7 @@ t.test('words about an earlier stay are not heard', async (t) => {
 t.test('the real process: listens, and ends with close()', async (t) => {
   const swarm = await startSwarm(t)
   t.match(swarm.status, { state: 'ready', reason: '' })
-  t.type(swarm.status.port, 'number')
+  t.type(swarm.network.ports.tcp, 'number')
   const { pid } = swarm
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.kill(pid ?? 0, signal)
   const torrent = swarm.join(film.infohash, nothing)
@@ -368,7 +369,7 @@ t.test('its port is taken -> it listens on another and says so', async (t) => {
   const taken = address !== null && typeof address === 'object' ? address.port : 0
   const log = recordingLog()
   const swarm = await startSwarm(t, { port: taken, log })
-  t.not(swarm.status.port, taken)
+  t.not(swarm.network.ports.tcp, taken)
   t.ok(log.lines.some((line) => line.startsWith(`warn port ${taken} is taken`)), 'in the log')
 })
 
