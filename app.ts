@@ -3,6 +3,7 @@ import budget from './plugins/budget.ts'
 import cache from './plugins/cache.ts'
 import config from './plugins/config.ts'
 import connections from './plugins/connections.ts'
+import drain from './plugins/drain.ts'
 import errors, { answerFrameworkError } from './plugins/errors.ts'
 import fetcher from './plugins/fetcher.ts'
 import lock from './plugins/lock.ts'
@@ -63,6 +64,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(verification)
   await app.register(swarm)
   await app.register(sourceChain)
+  await app.register(drain)
 
   await app.register(cacheSource)
   await app.register(mockSource)

@@ -1,19 +1,20 @@
 import { join } from 'node:path'
 import { readConfig } from './services/config.ts'
+import { deadlines } from './services/deadlines.ts'
 import { allocatorSettings, memoryBudget, memoryLimits } from './services/memory-budget.ts'
+import { listenForStop } from './services/stop-words.ts'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Config } from './services/config.ts'
-
-/** How long a stop may take before the process ends regardless: streams are cut after 0.5 s, the swarm has 3 s. */
-const EXIT_LIMIT_MS = 4700
 
 limitHeap()
 
 let app: FastifyInstance | null = null
 let isStopping = false
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => { void stop(signal) })
+// SIGHUP: the terminal was closed.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => { void stop(signal) })
 
 const config = configOrExit()
+takeStopFromInput(config)
 // Not imported above: a process that is about to be replaced need not load it.
 const { buildApp } = await import('./app.ts')
 app = await buildApp({ config, logger: loggerOf(config) }).catch((error: unknown) => {
@@ -43,25 +44,40 @@ function limitHeap (): void {
   process.execve(process.execPath, args, { ...allocatorSettings, ...process.env })
 }
 
-/** Streams end, the swarm process ends, what is on disk is complete; a second signal does not wait for it. */
-async function stop (signal: string): Promise<void> {
+/**
+ * Readiness is off, streams have SHUTDOWN_GRACE to end, the swarm process ends, what is on disk is complete. A second wish
+ * to stop ends the process at once; what it leaves behind is what a power cut would.
+ */
+async function stop (wish: string): Promise<void> {
   if (isStopping) process.exit(1)
   isStopping = true
   // Nothing was begun that could be lost.
   if (app === null) process.exit(0)
-  const { log } = app
-  log.info({ signal }, 'stopping')
-  setTimeout(() => {
-    log.error({}, `stopping took longer than ${EXIT_LIMIT_MS} ms`)
-    process.exit(1)
-  }, EXIT_LIMIT_MS).unref()
+  const { log, drain } = app
+  const { open } = drain
+  log.info({ wish, streams: open }, open === 0 ? 'stopping' : `stopping: open streams have ${config.SHUTDOWN_GRACE} s to end; a second ${wish} ends them now`)
   try {
+    const outcome = await drain.run(new AbortController().signal)
+    if (open > 0) log.info({ streams: drain.open }, `stopping: ${outcome}`)
+    setTimeout(() => {
+      log.error({}, `stopping took longer than ${deadlines.stopMs} ms`)
+      process.exit(1)
+    }, deadlines.stopMs).unref()
     await app.close()
     process.exit(0)
   } catch (error) {
     log.error({ err: error }, 'stopping failed')
     process.exit(1)
   }
+}
+
+/**
+ * Panels type the word into the console. On a terminal that is no panel's people have Ctrl-C, and a process in the
+ * background that read from it would be suspended (SIGTTIN).
+ */
+function takeStopFromInput ({ isPanel }: Config): void {
+  const { stdin } = process
+  if (!stdin.isTTY || isPanel) listenForStop(stdin, (word) => { void stop(word) })
 }
 
 function configOrExit (): Config {

@@ -8,8 +8,8 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/health', async () => ({ status: 'ok' }))
 
   fastify.get('/ready', async (_request, reply) => {
-    const { swarm, sources, budget, config } = fastify
-    if (sources.closing.aborted) {
+    const { swarm, sources, budget, drain, config } = fastify
+    if (drain.isDraining || sources.closing.aborted) {
       return await reply.code(503).send({ status: 'unavailable', reasons: ['the server is shutting down'] })
     }
     const reasons = [...swarm?.status.state === 'unavailable' ? [`P2P: ${swarm.status.reason}`] : [], ...config.CACHE_READ_ONLY ? [] : budget.problems()]

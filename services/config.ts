@@ -31,7 +31,7 @@ const server = {
   HOST: text('0.0.0.0', 'host', 'Address to listen on. 127.0.0.1 keeps everybody else out, 0.0.0.0 lets the network in.'),
   BASE_URL: optional(Type.String({ format: 'http-url' }), 'Address that clients reach this server at, for links in answers. Set it behind a reverse proxy or a path prefix.', { whenUnset: 'taken from each request' }),
   TRUST_PROXY: Type.Union([Type.Boolean(), Type.Integer({ minimum: 0, maximum: 100 }), Type.Array(Type.String({ format: 'proxies' }))], { default: false, description: 'Whose X-Forwarded-* headers count: a number of proxies, or their addresses. true believes everybody, and lets a client pretend to be another.' }),
-  SHUTDOWN_GRACE: whole(10, 0, 600, 'Seconds that open streams have to end after a stop signal; panels and Docker kill a process that takes longer.', reserved),
+  SHUTDOWN_GRACE: whole(10, 0, 600, 'Seconds that streams have to end after a stop signal; with none open the stop is immediate, and a second signal waits for nothing. Docker kills what takes longer than its own limit (10 s, --stop-timeout).'),
   LOG_LEVEL: Type.Enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], { default: 'info', description: 'How much is logged; debug tells why a source was left.' }),
   LOG_FORMAT: Type.Enum(['auto', 'pretty', 'json'], { default: 'auto', description: 'auto: pretty on a terminal, else one JSON object a line for log collectors.' }),
   SENDFILE_HEADER: optional(Type.Enum(['x-accel-redirect', 'x-sendfile']), 'Lets the reverse proxy send cached files itself: x-accel-redirect for nginx, x-sendfile for Apache and lighttpd.', reserved)

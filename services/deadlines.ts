@@ -31,5 +31,11 @@ export const deadlines = {
   /** A source that is read and neither delivers nor receives, the disk included: so many times STALL_TIMEOUT. */
   silenceTurns: 3,
   /** What readers need is compared with what is fetched so often. */
-  watchdogMs: 5_000
+  watchdogMs: 5_000,
+  /** At a stop: open streams of which no client takes a byte are not waited for. */
+  quietMs: 2_000,
+  /** At a stop: what does not end by itself, a paused player or a silent connection, is cut. */
+  cutMs: 500,
+  /** From the end of the streams to the end of the process: the swarm's process has 3 s of it. */
+  stopMs: 4_700
 } as const

@@ -47,6 +47,13 @@ export interface InfohashHistory {
   readonly start: StartRecord | null
 }
 
+/** All responses of a source, or those parts of them that it served. */
+export interface Served {
+  /** Responses that it serves now. */
+  open: number
+  bytes: number
+}
+
 interface Entry {
   readonly running: Set<ResponseRecord>
   last: ResponseRecord | null
@@ -64,6 +71,7 @@ export type ResponseTrace = SpliceObserver & { end (outcome: ResponseRecord['out
 export class StreamHistory {
   readonly #entries = new Map<string, Entry>()
   readonly #events: EventBus
+  readonly #served = new Map<string, Served>()
   #lastId = 0
 
   constructor (events: EventBus) {
@@ -73,6 +81,22 @@ export class StreamHistory {
   of (infohash: string): InfohashHistory {
     const { running = [], last = null, start = null } = this.#entries.get(infohash) ?? {}
     return { running: [...running], last, start }
+  }
+
+  /** What each source has served since the start of the server. */
+  get served (): ReadonlyMap<string, Readonly<Served>> {
+    return this.#served
+  }
+
+  /** Responses that run now, and what all of them since the start of the server have handed out. */
+  totals (): { open: number, deliveredBytes: number } {
+    let open = 0
+    let deliveredBytes = 0
+    for (const served of this.#served.values()) {
+      open += served.open
+      deliveredBytes += served.bytes
+    }
+    return { open, deliveredBytes }
   }
 
   /** Somebody asks, and sources are looked for. */
@@ -104,8 +128,15 @@ export class StreamHistory {
     }
     entry.running.add(record)
     const about = { infohash, response: record.id }
+    let served: Served | null = null
+    const serveFrom = (source: string | null): void => {
+      if (served !== null) served.open--
+      served = source === null ? null : this.#servedBy(source)
+      if (served !== null) served.open++
+    }
     return {
       engaged: (source, position) => {
+        serveFrom(source)
         record.changes++
         record.segments.push({ source, fromByte: position, toByte: null, why: null })
         if (record.segments.length > SEGMENT_LIMIT) record.segments.shift()
@@ -124,13 +155,17 @@ export class StreamHistory {
         record.stallSeconds[cause] = (record.stallSeconds[cause] ?? 0) + ms / 1000
         this.#events.emit({ type: 'stall', ...about, source, ms })
       },
-      delivered: (bytes) => { record.deliveredBytes += bytes },
+      delivered: (bytes) => {
+        record.deliveredBytes += bytes
+        if (served !== null) served.bytes += bytes
+      },
       end: (outcome) => {
         if (record.outcome !== 'running') return
         // A client that has everything may leave before we know that it has.
         record.outcome = record.deliveredBytes === range.end - range.start + 1 ? 'complete' : outcome
         record.endedAt = new Date().toISOString()
         record.waitingSince = null
+        serveFrom(null)
         const segment = record.segments.at(-1)
         if (segment !== undefined) segment.toByte ??= range.start + record.deliveredBytes
         entry.running.delete(record)
@@ -138,6 +173,12 @@ export class StreamHistory {
         this.#events.emit({ type: 'end', ...about, outcome: record.outcome, deliveredBytes: record.deliveredBytes })
       }
     }
+  }
+
+  #servedBy (source: string): Served {
+    const served = this.#served.get(source) ?? { open: 0, bytes: 0 }
+    this.#served.set(source, served)
+    return served
   }
 
   #entry (infohash: string): Entry {

@@ -27,13 +27,17 @@ export interface ServerProcess {
   readonly directory: string
   /** What it has written to stdout and stderr. */
   output (): string
+  /** Types a line into its console. */
+  type (line: string): void
   /** Sends the signal, and resolves with the exit code when the process is gone. */
   stop (signal: NodeJS.Signals): Promise<number | null>
 }
 
 function launch (cwd: string, env: Record<string, string>): { child: ChildProcess, output: () => string } {
   const { PATH, HOME } = process.env
-  const child = spawn(process.execPath, [join(root, 'index.js')], { cwd, env: { PATH, HOME, PORT: '0', ...offline, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [join(root, 'index.js')], { cwd, env: { PATH, HOME, PORT: '0', ...offline, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
+  // One that has ended reads no more.
+  child.stdin.on('error', () => {})
   let output = ''
   child.stdout.on('data', (chunk: Buffer) => { output += chunk.toString() })
   child.stderr.on('data', (chunk: Buffer) => { output += chunk.toString() })
@@ -63,7 +67,7 @@ export async function startServer (t: Test, env: Record<string, string> = {}, di
     })
     child.once('exit', (code, signal) => { reject(new Error(`it ended with ${signal ?? code}: ${output()}`)) })
   })
-  return { child, pid: child.pid ?? 0, port, url: `http://127.0.0.1:${port}`, directory: join(cwd, 'cache'), output, stop }
+  return { child, pid: child.pid ?? 0, port, url: `http://127.0.0.1:${port}`, directory: join(cwd, 'cache'), output, type: (line) => { child.stdin?.write(`${line}\n`) }, stop }
 }
 
 /** Runs it to its end. */

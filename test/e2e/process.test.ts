@@ -1,12 +1,18 @@
+import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import { isGone, runToEnd, startServer, swarmOf } from '../server-process.ts'
-import { temporaryDirectory } from '../testnet.ts'
+import { temporaryDirectory, until } from '../testnet.ts'
 import type { AddressInfo } from 'node:net'
+import type { Test } from 'tap'
+import type { ServerProcess } from '../server-process.ts'
 
 const infohash = 'dd8255ecdc7ca55fb0bbf81323d87062db1f6d1c'
 const mockHash = '39730aa7c09b864432bc8c878c20c933059241fd'
@@ -19,24 +25,116 @@ t.test('on defaults and without any network a mock hash plays, and the data goes
   t.ok((await readdir(join(run.directory, '..'))).includes('cache'))
 })
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  t.test(`${signal}: open streams end, the swarm process ends, the exit code is 0`, async (t) => {
-    const run = await startServer(t)
-    await mkdir(run.directory, { recursive: true })
-    await writeFile(join(run.directory, `${infohash}.mp4`), randomBytes(30_000_000))
-    const swarm = await swarmOf(run)
-    const response = await fetch(`http://127.0.0.1:${run.port}/stream/proxy/${infohash}`)
-    const reader = response.body?.getReader()
-    await reader?.read()
-    const signalledAt = performance.now()
-    run.child.kill(signal)
+/** A server with a cached file of 30 MB, and a response of it that has begun. */
+async function withStream (t: Test, env: Record<string, string> = {}) {
+  const run = await startServer(t, env)
+  await mkdir(run.directory, { recursive: true })
+  const content = randomBytes(30_000_000)
+  await writeFile(join(run.directory, `${infohash}.mp4`), content)
+  const swarm = await swarmOf(run)
+  const response = await fetch(`${run.url}/stream/proxy/${infohash}`)
+  const reader = response.body?.getReader()
+  if (reader === undefined) throw new Error('no body')
+  const first = await reader.read()
+  /** Reads the rest, and gives how many bytes there were in all; throws where the stream is cut. */
+  const readRest = async (pauseMs = 0): Promise<number> => {
+    let length = first.value?.length ?? 0
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) return length
+      length += value.length
+      if (pauseMs > 0) await wait(pauseMs)
+    }
+  }
+  return { run, swarm, content, readRest }
+}
+
+/** Asks the server to stop in one of the ways in which it can be asked. */
+function ask (run: ServerProcess, wish: string): void {
+  if (wish === 'SIGINT' || wish === 'SIGTERM' || wish === 'SIGHUP') run.child.kill(wish)
+  else run.type(wish)
+}
+
+for (const wish of ['SIGINT', 'SIGTERM', 'SIGHUP', 'stop', '^C']) {
+  t.test(`${wish}: a paused stream is cut, the swarm process ends, the exit code is 0, within 5 s`, async (t) => {
+    const { run, swarm, readRest } = await withStream(t)
+    const askedAt = performance.now()
+    ask(run, wish)
     const [code] = await once(run.child, 'exit')
     t.equal(code, 0)
-    t.ok(performance.now() - signalledAt < 5000, 'within 5 s')
+    t.ok(performance.now() - askedAt < 5000, 'within 5 s')
     t.ok(await isGone(swarm), 'the swarm process is gone')
-    await t.rejects((async () => { while ((await reader?.read())?.done === false); })(), 'the stream is cut, not finished')
+    await t.rejects(readRest(), 'the stream is cut, not finished')
   })
 }
+
+t.test('a stop with nothing open is immediate', async (t) => {
+  const run = await startServer(t, { ENABLE_P2P: 'false' })
+  const askedAt = performance.now()
+  t.equal(await run.stop('SIGTERM'), 0)
+  t.ok(performance.now() - askedAt < 1900, `${Math.round(performance.now() - askedAt)} ms, without SHUTDOWN_GRACE and without the wait for clients`)
+})
+
+t.test('a stream that is being read ends whole after the stop signal; readiness is off meanwhile, and new requests are served', async (t) => {
+  const { run, content, readRest } = await withStream(t, { SHUTDOWN_GRACE: '30' })
+  run.child.kill('SIGTERM')
+  await until('readiness is off', async () => (await fetch(`${run.url}/ready`)).status === 503)
+  t.equal((await fetch(`${run.url}/health`)).status, 200, 'and it is alive')
+  t.equal((await fetch(`${run.url}/stream/proxy/${mockHash}`, { headers: { Range: 'bytes=0-9' } })).status, 206)
+  t.equal(await readRest(), content.length)
+  const [code] = await once(run.child, 'exit')
+  t.equal(code, 0)
+})
+
+t.test('one that would go on for longer than SHUTDOWN_GRACE is cut', async (t) => {
+  const { run, readRest } = await withStream(t, { SHUTDOWN_GRACE: '1' })
+  const askedAt = performance.now()
+  run.child.kill('SIGTERM')
+  await t.rejects(readRest(40))
+  if (run.child.exitCode === null) await once(run.child, 'exit')
+  t.ok(performance.now() - askedAt >= 1000)
+  t.match(run.output(), /stopping: time is up/)
+})
+
+for (const second of ['SIGINT', 'stop']) {
+  t.test(`a second wish to stop (${second}) ends everything at once, and the next start finds no stale lock`, async (t) => {
+    const { run, swarm } = await withStream(t, { SHUTDOWN_GRACE: '600' })
+    run.child.kill('SIGTERM')
+    await until('it is stopping', async () => (await fetch(`${run.url}/ready`)).status === 503)
+    const askedAt = performance.now()
+    ask(run, second)
+    await once(run.child, 'exit')
+    t.ok(performance.now() - askedAt < 1000)
+    t.ok(await isGone(swarm), 'the swarm process is gone')
+    const next = await startServer(t, {}, dirname(run.directory))
+    t.equal((await fetch(`${next.url}/stream/proxy/${infohash}`, { method: 'HEAD' })).status, 200)
+  })
+}
+
+t.test('an input that is closed, or says something else, stops nothing', async (t) => {
+  const run = await startServer(t, { ENABLE_P2P: 'false' })
+  run.type('stopp')
+  run.child.stdin?.end('say hello')
+  await once(run.child.stdin ?? process.stdin, 'finish')
+  for (let i = 0; i < 3; i++) t.equal((await fetch(`${run.url}/health`)).status, 200)
+})
+
+t.test('a terminal that goes away stops the server like a signal', { skip: existsSync('/usr/bin/python3') ? false : 'needs python3 for a terminal' }, async (t) => {
+  const cwd = await temporaryDirectory(t)
+  // The shell's hangup: the terminal is closed, and SIGHUP is sent to whoever it belonged to.
+  const child = spawn('/usr/bin/python3', ['-c', `
+import os, pty, sys
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+text = b''
+while b'listening on port' not in text: text += os.read(fd, 4096)
+os.close(fd)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+`, process.execPath, join(import.meta.dirname, '..', '..', 'index.js')], { cwd, env: { PATH: process.env.PATH, PORT: '0', TORRENT_PORT: '0', TRACKERS: 'none', DHT_BOOTSTRAP: 'none', STUN_SERVERS: 'none' }, stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => { child.kill('SIGKILL') })
+  t.equal((await text(child.stdout)).trim(), '0')
+})
 
 t.test('SIGKILL of the server leaves no orphan', async (t) => {
   const run = await startServer(t)
