@@ -17,6 +17,7 @@ export default fp(async function swarm (fastify) {
   const swarm = isOn
     ? new Swarm({
       port: config.TORRENT_PORT,
+      transport: config.TORRENT_TRANSPORT,
       trackers: config.TRACKERS,
       dhtBootstrap: config.DHT_BOOTSTRAP,
       iceServers: iceServers(config),

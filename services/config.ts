@@ -80,6 +80,7 @@ const sources = {
 
 const swarm = {
   TORRENT_PORT: whole(6881, 0, 65535, 'Port for BitTorrent, TCP and UDP. Fixed, so that a router or a panel can forward it: peers that reach you are more peers. 0: any free one.'),
+  TORRENT_TRANSPORT: Type.Enum(['both', 'utp', 'tcp'], { default: 'both', description: 'What peers are dialled by, and let in by. both: uTP first, TCP beside it; utp: for networks that throttle BitTorrent over TCP; tcp: where UDP is blocked or slow.' }),
   TRACKERS: list([
     'udp://tracker.opentrackr.org:1337/announce', 'udp://open.demonii.com:1337/announce', 'udp://open.stealth.si:80/announce',
     'udp://tracker.torrent.eu.org:451/announce', 'udp://exodus.desync.com:6969/announce',

@@ -6,16 +6,3 @@ declare module 'create-torrent' {
     done: (error: Error | null, torrent: Uint8Array) => void
   ): void
 }
-
-declare module 'bittorrent-dht' {
-  import type { EventEmitter } from 'node:events'
-
-  export class Client extends EventEmitter {
-    constructor (options: { bootstrap: readonly string[] | false, host?: string })
-    readonly nodes: { count (): number }
-    listen (port: number, address: string, done: () => void): void
-    address (): { port: number }
-    lookup (infohash: string, done: () => void): void
-    destroy (done: () => void): void
-  }
-}

@@ -1,13 +1,9 @@
-import { createSocket } from 'node:dgram'
-import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { pause } from '../deadline.ts'
 import type { Fetcher } from '../download/fetcher.ts'
-import type { ListeningPorts } from '../nat/network-report.ts'
 import { Slots } from '../slots.ts'
 import type { HostedTorrent, TorrentReply } from './hosted-torrent.ts'
 import { dialTcpBesideUtp } from './internals/connections.ts'
-import { dhtNodes, guardDht } from './internals/discovery.ts'
+import { dhtNodes } from './internals/discovery.ts'
 import { isHostRequest } from './messages.ts'
 import type { HostOptions, HostReply, HostRequest } from './messages.ts'
 import { Network } from './network.ts'
@@ -63,98 +59,43 @@ function crash (error: unknown): void {
 async function start (given: HostOptions): Promise<void> {
   options = given
   let Client: typeof WebTorrent
+  let opening: typeof import('./client.ts')
   try {
     // Not imported above: a machine where they cannot be loaded is one without P2P, not one where processes die.
     Client = (await import('webtorrent')).default
     Hosted = (await import('./hosted-torrent.ts')).HostedTorrent
+    opening = await import('./client.ts')
     fetcher = new (await import('../download/fetcher.ts')).Fetcher({ allowPrivateNetworks: given.allowPrivateNetworks })
   } catch (error) {
     tell({ type: 'unavailable', reason: `WebTorrent cannot be loaded: ${messageOf(error)}` })
     return
   }
   rtc = Client.WEBRTC_SUPPORT ? { rtcConfig: { iceServers: given.iceServers } } : { rtcConfig: {}, wrtc: false }
-  const port = await freePort(given.port)
-  client = await listen(Client, given, port)
-  dialTcpBesideUtp(client, tcpDelayMs)
-  if (client.dht) {
-    client.dht.on('error', () => {})
-    const bootstrap = new Set(given.dhtBootstrap)
-    guardDht(client, (address) => bootstrap.has(address) || mayDialHere(address, 'dht'))
-    client.dht.once('ready', countNodes)
-    client.dht.once('listening', () => { tellPorts(given.port) })
-  }
+  const bootstrap = new Set(given.dhtBootstrap)
+  const { client: opened, ports } = await opening.openClient(Client, given, await opening.chooseListening(given), {
+    mayAsk: (address) => bootstrap.has(address) || mayDialHere(address, 'dht'),
+    onError: goOn
+  })
+  client = opened
+  opened.on('error', (error: unknown) => {
+    if (opened.destroyed) crash(error)
+    else goOn(error)
+  })
+  if (given.transport === 'both') dialTcpBesideUtp(client, tcpDelayMs)
+  if (client.dht) client.dht.once('ready', countNodes)
   setInterval(tellStats, statsMs)
   setInterval(() => {
     for (const torrent of torrents.values()) torrent.watch()
     countNodes()
   }, watchdogMs)
-  network.set({ hasWebRtc: Client.WEBRTC_SUPPORT })
-  tellPorts(given.port)
+  network.set({ hasWebRtc: Client.WEBRTC_SUPPORT, ports })
   network.flush()
   tell({ type: 'ready' })
 }
 
-async function listen (Client: typeof WebTorrent, given: HostOptions, port: number): Promise<WebTorrent> {
-  const { dhtBootstrap, downloadLimitBytes, uploadLimitBytes, isPortMappingEnabled, isLsdEnabled } = given
-  const client = new Client({
-    torrentPort: port,
-    // On a port of its own: uTP has the UDP side of torrentPort.
-    dhtPort: 0,
-    dht: { bootstrap: dhtBootstrap.length === 0 ? false : dhtBootstrap },
-    // Each torrent has clients of its own for them, which are guarded.
-    tracker: false,
-    utp: true,
-    utPex: true,
-    lsd: isLsdEnabled,
-    natUpnp: isPortMappingEnabled,
-    natPmp: isPortMappingEnabled,
-    webSeeds: false,
-    downloadLimit: downloadLimitBytes,
-    uploadLimit: uploadLimitBytes
-  })
-  await once(client, 'listening')
-  client.on('error', (error: unknown) => {
-    // One that has not ended the client, such as uTP's, leaves the rest working.
-    if (client.destroyed) crash(error)
-    else tell({ type: 'log', level: 'warn', fields: { err: messageOf(error) }, message: 'the swarm goes on after an error' })
-  })
-  return client
-}
-
-/**
- * The port that was asked for where TCP and UDP of it are free, else another. WebTorrent must not find it taken: over
- * TCP that ends its client, over UDP the process.
- */
-async function freePort (wanted: number): Promise<number> {
-  if (wanted !== 0 && await isFree(wanted)) return wanted
-  for (let tries = 0; tries < 20; tries++) {
-    const server = createServer()
-    server.listen(0)
-    await once(server, 'listening')
-    const address = server.address()
-    server.close()
-    await once(server, 'close')
-    if (address !== null && typeof address === 'object' && await isFree(address.port)) return address.port
-  }
-  throw new Error('no port is free for both TCP and UDP')
-}
-
-async function isFree (port: number): Promise<boolean> {
-  const server = createServer()
-  const socket = createSocket('udp4')
-  try {
-    server.listen(port)
-    await once(server, 'listening')
-    socket.bind(port)
-    await once(socket, 'listening')
-    return true
-  } catch {
-    return false
-  } finally {
-    const closing = [new Promise<void>(resolve => { socket.close(resolve) })]
-    if (server.listening) closing.push(new Promise<void>(resolve => { server.close(() => { resolve() }) }))
-    await Promise.all(closing)
-  }
+/** What has not ended the client leaves the rest working. */
+function goOn (error: unknown): void {
+  tell({ type: 'log', level: 'warn', fields: { err: messageOf(error) }, message: 'the swarm goes on after an error' })
 }
 
 function tellStats (): void {
@@ -166,26 +107,6 @@ function tellStats (): void {
 
 function countNodes (): void {
   if (client !== null && !client.destroyed) network.set({ dhtNodes: dhtNodes(client) })
-}
-
-function tellPorts (wanted: number): void {
-  if (client !== null) network.set({ ports: portsOf(client, wanted) })
-}
-
-function portsOf (client: WebTorrent, wanted: number): ListeningPorts {
-  const isTaken = wanted !== 0 && client.torrentPort !== wanted
-  return {
-    tcp: client.torrentPort,
-    utp: client.utp ? client.torrentPort : null,
-    // 0 until the DHT's socket is bound.
-    dht: client.dht && client.dhtPort !== 0 ? client.dhtPort : null,
-    isOnePort: false,
-    wanted,
-    missing: [
-      ...isTaken ? [{ what: 'port', reason: `port ${wanted} is taken; the swarm listens on ${client.torrentPort}` } as const] : [],
-      ...client.utp ? [] : [{ what: 'utp', reason: 'uTP cannot be loaded on this platform' } as const]
-    ]
-  }
 }
 
 function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, { type: 'join' }>): void {
@@ -209,6 +130,7 @@ function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, 
       fetcher,
       trackerMemory,
       rtc,
+      isTcpOff: options.transport === 'utp',
       windowBytes: () => shareOf(torrents.get(id), [...torrents.values()], windowBytes),
       offers,
       tell: tellOf

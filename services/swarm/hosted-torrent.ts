@@ -15,6 +15,7 @@ import { guardPeers, keepIncomingPeers, peerCounts } from './internals/connectio
 import { tameLocalDiscovery } from './internals/discovery.ts'
 import { holdMetadata, onInfo } from './internals/metadata.ts'
 import { begunPieces, cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled, select } from './internals/pieces.ts'
+import { dialNoTcp } from './internals/ports.ts'
 import { growPipeline, ignoreAllowedFast, trustFromStart } from './internals/requests.ts'
 import type { TrackerMemory } from './tracker-memory.ts'
 import type { HostReply, HostStats, WantedRange } from './messages.ts'
@@ -53,6 +54,8 @@ export interface HostedTorrentOptions {
   readonly trackerMemory: TrackerMemory
   /** ICE servers, or no WebRTC. */
   readonly rtc: { readonly rtcConfig: object, readonly wrtc?: false }
+  /** Dial uTP only. */
+  readonly isTcpOff: boolean
   /** How many bytes of pieces this torrent may have in flight; 0: not even one piece. Asked each time pieces are chosen. */
   readonly windowBytes: () => number
   /** One place, for all torrents: whose piece is on its way to the server. */
@@ -110,6 +113,7 @@ export class HostedTorrent {
     keepIncomingPeers(torrent)
     tameLocalDiscovery(torrent)
     guardPeers(torrent, options.mayDial)
+    if (options.isTcpOff) dialNoTcp(torrent)
     this.#named = new Promise(resolve => { torrent.once('infoHash', () => { resolve() }) })
     torrent.on('error', (error: unknown) => { this.#fail(error) })
     torrent.on('wire', (wire: Wire, address: unknown) => { this.#onWire(wire, address) })

@@ -9,11 +9,20 @@ import type { Urgency } from '../pieces/demand.ts'
  * `leave`, so that late words about an earlier stay are known for what they are.
  */
 
+/** What is dialled, and listened on; `both`: uTP first, TCP beside it. */
+export type Transport = 'both' | 'utp' | 'tcp'
+
 /** What the swarm's process needs to start. Limits are bytes a second, -1 for none. */
 export interface HostOptions {
   /** Bytes of pieces that may be in flight, over all torrents: each is in memory until it is written. */
   readonly windowBytes: number
+  /** 0: any. */
   readonly port: number
+  /** Where an earlier process listened, which trackers and nodes may still tell; null: there was none. */
+  readonly previousPort: number | null
+  readonly transport: Transport
+  /** The TCP side of the port is the HTTP server's, which hands over the connections of peers. */
+  readonly isPortShared: boolean
   readonly trackers: readonly string[]
   readonly dhtBootstrap: readonly string[]
   readonly iceServers: readonly object[]

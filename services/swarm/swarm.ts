@@ -15,7 +15,11 @@ import { HostProcess } from './host-process.ts'
 import type { HostTuning } from './host-process.ts'
 import type { HostOptions, HostReply, HostRequest, HostStats, WantedRange } from './messages.ts'
 
-export interface SwarmOptions extends Omit<HostOptions, 'windowBytes'> {
+export interface SwarmOptions extends Omit<HostOptions, 'windowBytes' | 'previousPort' | 'transport' | 'isPortShared'> {
+  /** Default `both`. */
+  readonly transport?: HostOptions['transport']
+  /** Default false. */
+  readonly isPortShared?: boolean
   /** Bytes of pieces that the swarm's process may have in flight. */
   readonly windowBytes?: number
   /** Limit of the JavaScript heap of the swarm's process, in MiB. Pieces in flight are beside it. */
@@ -70,6 +74,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
   readonly #torrents = new Map<number, SwarmTorrent>()
   #status: SwarmStatus = { state: 'starting', reason: 'it was not started yet' }
   #network = startingNetwork
+  #lastPort: number | null = null
   #nextId = 1
   #deaths = 0
 
@@ -80,6 +85,9 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
     this.#options = {
       windowBytes,
       port: options.port,
+      previousPort: null,
+      transport: options.transport ?? 'both',
+      isPortShared: options.isPortShared ?? false,
       trackers: [...options.trackers],
       dhtBootstrap: [...options.dhtBootstrap],
       iceServers: [...options.iceServers],
@@ -94,7 +102,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
     this.#host = new HostProcess(heapMb, log, { memoryLimitBytes: swarmMemoryLimit(heapMb, windowBytes), ...tuning })
     this.#host.on('up', () => {
       this.#set({ state: 'starting', reason: 'it is starting' })
-      this.#host.send({ type: 'start', options: this.#options })
+      this.#host.send({ type: 'start', options: { ...this.#options, previousPort: this.#lastPort } })
     })
     this.#host.on('down', (reason) => { this.#onDown(reason) })
     this.#host.on('reply', (reply) => { this.#onReply(reply) })
@@ -213,9 +221,10 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
   #onReady (): void {
     this.#deaths = 0
     const { ports, hasUtp, hasWebRtc } = this.#network
-    const missing = ports.missing.find(({ what }) => what === 'port')
-    if (missing !== undefined) this.#log.warn({ port: ports.tcp, portWanted: ports.wanted }, missing.reason)
-    else this.#log.info({ port: ports.tcp, hasUtp, hasWebRtc }, `the swarm listens on port ${ports.tcp}`)
+    const port = ports.tcp ?? ports.utp ?? ports.dht
+    this.#lastPort = port
+    for (const { reason } of ports.missing) this.#log.warn({ ports }, `${reason}; the swarm listens on port ${port}`)
+    if (ports.missing.length === 0) this.#log.info({ port, hasUtp, hasWebRtc }, `the swarm listens on port ${port}`)
     this.#set({ state: 'ready', reason: '' })
     for (const torrent of this.#torrents.values()) torrent.enter()
   }

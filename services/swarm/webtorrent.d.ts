@@ -4,7 +4,9 @@
  */
 declare module 'webtorrent' {
   import type { EventEmitter } from 'node:events'
+  import type { Server, Socket } from 'node:net'
   import type { Duplex } from 'node:stream'
+  import type { UtpServer } from 'utp-native'
 
   export interface BitField {
     readonly buffer: Uint8Array
@@ -96,6 +98,7 @@ declare module 'webtorrent' {
     _critical: boolean[]
     _startupBitfield: Uint8Array
     _addIncomingPeer (peer: Peer): void
+    _addPeer: (peer: unknown, type: 'utp' | 'tcp', source?: string) => Peer | null
     _checkDone (): boolean
     _markUnverified (piece: number): void
     _markVerified (piece: number): void
@@ -151,6 +154,7 @@ declare module 'webtorrent' {
     /** Finds peers, which are told to every torrent of this infohash. */
     lookup (infohash: string, done: (error: Error | null) => void): void
     addNode (node: DhtNode): void
+    address (): { readonly port: number }
   }
 
   export default class WebTorrent extends EventEmitter {
@@ -158,19 +162,61 @@ declare module 'webtorrent' {
     static readonly WEBRTC_SUPPORT: boolean
     constructor (options?: ClientOptions)
     readonly destroyed: boolean
-    readonly utp: boolean
+    utp: boolean
     readonly peerId: string
-    readonly torrentPort: number
-    readonly dhtPort: number
+    readonly nodeId: string
+    torrentPort: number
     readonly torrents: readonly Torrent[]
-    readonly dht: Dht | false | null
+    dht: Dht | false | null
     readonly userAgent: string
     add (torrent: string | Uint8Array, options?: AddOptions): Torrent
     seed (input: unknown, options?: object, onSeed?: (torrent: Torrent) => void): Torrent
     destroy (done?: (error?: Error | null) => void): void
 
-    readonly _connPool: { readonly utpServer?: { connect (port: number, host: string): Duplex, unref (): void } | null } | null
+    readonly _connPool: ConnectionPool | null
   }
+
+  /** Takes the connections that peers begin. */
+  interface ConnectionPool {
+    readonly tcpServer: Server | null
+    utpServer?: UtpServer | null
+    readonly _onTCPConnectionBound: (socket: Socket) => void
+    readonly _onUTPConnectionBound: (connection: Duplex) => void
+  }
+}
+
+declare module 'bittorrent-dht' {
+  import type { Dht } from 'webtorrent'
+  import type { EventEmitter } from 'node:events'
+
+  /** A node of the DHT. */
+  export interface Client extends Dht {}
+  export class Client extends EventEmitter {
+    constructor (options: { readonly bootstrap: readonly string[] | false, readonly host?: string, readonly nodeId?: string, readonly socket?: EventEmitter })
+    listen (port?: number, address?: string, done?: () => void): void
+    address (): { readonly port: number }
+    destroy (done: () => void): void
+  }
+}
+
+declare module 'utp-native' {
+  import type { EventEmitter } from 'node:events'
+  import type { Duplex } from 'node:stream'
+
+  /** A UDP socket for uTP (BEP 29), IPv4 only. 'message': a datagram that is no uTP. */
+  export interface UtpServer extends EventEmitter {
+    listen (port: number): void
+    connect (port: number, host: string): Duplex
+    address (): { readonly port: number, readonly address: string, readonly family: string }
+    send (bytes: Uint8Array, offset: number, length: number, port: number, host: string, done: (error: Error | null) => void): void
+    setSendBufferSize (bytes: number): void
+    setRecvBufferSize (bytes: number): void
+    unref (): void
+    close (done?: () => void): void
+  }
+
+  const utp: { createServer (): UtpServer }
+  export default utp
 }
 
 declare module 'bittorrent-tracker' {

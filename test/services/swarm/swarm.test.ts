@@ -373,6 +373,16 @@ t.test('its port is taken -> it listens on another and says so', async (t) => {
   t.ok(log.lines.some((line) => line.startsWith(`warn port ${taken} is taken`)), 'in the log')
 })
 
+t.test('the process is killed -> the new one listens on the same port', async (t) => {
+  const swarm = await startSwarm(t, {}, { firstRestartMs: 10 })
+  const { tcp } = swarm.network.ports
+  const { pid } = swarm
+  process.kill(pid ?? 0, 'SIGKILL')
+  await until('a new one is ready', () => swarm.pid !== pid && swarm.status.state === 'ready')
+  t.type(tcp, 'number')
+  t.equal(swarm.network.ports.tcp, tcp)
+})
+
 t.test('the server is killed -> its swarm ends too', async (t) => {
   const parent = spawn(process.execPath, [fileURLToPath(new URL('./orphan-parent.ts', import.meta.url))], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => { parent.kill('SIGKILL') })
