@@ -8,6 +8,7 @@ import errors, { answerFrameworkError } from './plugins/errors.ts'
 import fetcher from './plugins/fetcher.ts'
 import lock from './plugins/lock.ts'
 import metadata from './plugins/metadata.ts'
+import readiness from './plugins/readiness.ts'
 import sourceChain from './plugins/source-chain.ts'
 import storedFiles from './plugins/stored-files.ts'
 import swarm from './plugins/swarm.ts'
@@ -65,6 +66,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(swarm)
   await app.register(sourceChain)
   await app.register(drain)
+  await app.register(readiness)
 
   await app.register(cacheSource)
   await app.register(mockSource)

@@ -5,7 +5,7 @@ import type { ReasonCode } from './errors.ts'
 /** What happens in the server that others may want to hear of. `response` numbers the responses of one process. */
 export type ServerEvent =
   | { readonly type: 'start', readonly infohash: string, readonly fileIndex: number | null }
-  | { readonly type: 'started', readonly infohash: string, readonly source: string, readonly timings: readonly Timing[] }
+  | { readonly type: 'started', readonly infohash: string, readonly source: string, readonly timings: readonly Timing[], /** Since it was asked for. */ readonly ms: number }
   | { readonly type: 'refused', readonly infohash: string, readonly refusals: readonly Refusal[] }
   | { readonly type: 'source', readonly infohash: string, readonly response: number, readonly source: string, readonly position: number }
   | { readonly type: 'lost', readonly infohash: string, readonly response: number, readonly source: string, readonly position: number, readonly code: ReasonCode, readonly message: string }

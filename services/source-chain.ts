@@ -185,6 +185,7 @@ export class SourceChain {
     const { hedgeDelayMs, startTimeoutMs, history } = this.#options
     const { infohash } = request
     const subject = subjectOf(request)
+    const begunAt = performance.now()
     const timeoutMs = attempted.since + startTimeoutMs - performance.now()
     try {
       const walked = await walkSources(this.#sources, request, {
@@ -200,10 +201,10 @@ export class SourceChain {
       // The next place that is asked for has its time anew.
       if (this.#attempted.get(infohash) === attempted) this.#attempted.delete(infohash)
       this.#remember(infohash, walked.file)
-      history.started(infohash, { source: walked.file.source, timings: walked.timings, refusals: [] })
+      history.started(infohash, { source: walked.file.source, timings: walked.timings, refusals: [] }, performance.now() - begunAt)
       return walked
     } catch (error) {
-      if (error instanceof NothingServes) history.started(infohash, { source: null, timings: [], refusals: error.refusals })
+      if (error instanceof NothingServes) history.started(infohash, { source: null, timings: [], refusals: error.refusals }, performance.now() - begunAt)
       throw error
     }
   }

@@ -104,9 +104,10 @@ export class StreamHistory {
     this.#events.emit({ type: 'start', infohash, fileIndex })
   }
 
-  started (infohash: string, start: Omit<StartRecord, 'at'>): void {
+  /** The start ended, `ms` milliseconds after it was asked for. */
+  started (infohash: string, start: Omit<StartRecord, 'at'>, ms: number): void {
     this.#entry(infohash).start = { at: new Date().toISOString(), ...start }
-    if (start.source !== null) this.#events.emit({ type: 'started', infohash, source: start.source, timings: start.timings })
+    if (start.source !== null) this.#events.emit({ type: 'started', infohash, source: start.source, timings: start.timings, ms })
     else this.#events.emit({ type: 'refused', infohash, refusals: start.refusals })
   }
 
