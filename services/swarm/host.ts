@@ -1,6 +1,7 @@
 import { pause } from '../deadline.ts'
 import type { Fetcher } from '../download/fetcher.ts'
 import { Slots } from '../slots.ts'
+import { Doorkeeper, tellLie } from './doorkeeper.ts'
 import type { HostedTorrent, TorrentReply } from './hosted-torrent.ts'
 import { dialTcpBesideUtp } from './internals/connections.ts'
 import { dhtNodes } from './internals/discovery.ts'
@@ -27,6 +28,7 @@ const farewellMs = 2_000
 const torrents = new Map<number, HostedTorrent>()
 const trackerMemory = new TrackerMemory()
 const network = new Network((report) => { tell({ type: 'network', report }) })
+const doorkeeper = new Doorkeeper()
 /** Farewells that are under way. */
 const leaving = new Set<Promise<void>>()
 /** One piece at a time is on its way to the server, while the disk takes none. */
@@ -81,12 +83,14 @@ async function start (given: HostOptions): Promise<void> {
     if (opened.destroyed) crash(error)
     else goOn(error)
   })
+  doorkeeper.guard(client)
   if (given.transport === 'both') dialTcpBesideUtp(client, tcpDelayMs)
   if (client.dht) client.dht.once('ready', countNodes)
   setInterval(tellStats, statsMs)
   setInterval(() => {
     for (const torrent of torrents.values()) torrent.watch()
     countNodes()
+    network.set({ bans: doorkeeper.bans.count })
   }, watchdogMs)
   network.set({ hasWebRtc: Client.WEBRTC_SUPPORT, ports })
   network.flush()
@@ -126,6 +130,16 @@ function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, 
       peers,
       staticPeers: options.staticPeers,
       mayDial: mayDialHere,
+      judging: {
+        bans: doorkeeper.bans,
+        isRefused: doorkeeper.isRefused,
+        onLie: (who, piece, isBanned) => {
+          tell({ type: 'log', level: 'warn', ...tellLie(who, infohash, piece, isBanned) })
+          if (!isBanned) return
+          for (const torrent of torrents.values()) torrent.dropRefused()
+          network.set({ bans: doorkeeper.bans.count })
+        }
+      },
       allowPrivateNetworks,
       fetcher,
       trackerMemory,
@@ -142,6 +156,7 @@ function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, 
 
 /** The policy, lifted where the operator said so. */
 function mayDialHere (address: string, source: string | undefined): boolean {
+  if (doorkeeper.isRefused(address)) return false
   return options?.allowPrivateNetworks === true ? mayDialAnywhere(address, source) : mayDial(address, source)
 }
 

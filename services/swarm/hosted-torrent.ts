@@ -19,6 +19,8 @@ import { dialNoTcp } from './internals/ports.ts'
 import { growPipeline, ignoreAllowedFast, trustFromStart } from './internals/requests.ts'
 import type { TrackerMemory } from './tracker-memory.ts'
 import type { HostReply, HostStats, WantedRange } from './messages.ts'
+import { PeerJudge } from './peer-judge.ts'
+import type { PeerJudgeOptions } from './peer-judge.ts'
 import type { PeerSource } from './peer-policy.ts'
 import { Trackers } from './trackers.ts'
 import { chooseWindow } from './window.ts'
@@ -48,6 +50,8 @@ export interface HostedTorrentOptions {
   readonly staticPeers: readonly string[]
   /** May this peer, that the source named, be dialled? */
   readonly mayDial: (address: string, source: string | undefined) => boolean
+  /** Whom nobody speaks with, and what is said of it. */
+  readonly judging: Omit<PeerJudgeOptions, 'readPiece'>
   readonly allowPrivateNetworks: boolean
   readonly fetcher: Pick<Fetcher, 'get'>
   /** What is known of trackers from all torrents. */
@@ -72,6 +76,7 @@ export class HostedTorrent {
   readonly #release: (metadata: Uint8Array, bitfield: Uint8Array) => Promise<void>
   readonly #named: Promise<void>
   readonly #trackers: Trackers
+  readonly #judge: PeerJudge
   readonly #addresses = new Set<string>()
   #shelf: Shelf | null = null
   #store: ChunkStore | null = null
@@ -114,6 +119,7 @@ export class HostedTorrent {
     tameLocalDiscovery(torrent)
     guardPeers(torrent, options.mayDial)
     if (options.isTcpOff) dialNoTcp(torrent)
+    this.#judge = new PeerJudge(torrent, { ...options.judging, readPiece: async (piece) => await this.#readPiece(piece) })
     this.#named = new Promise(resolve => { torrent.once('infoHash', () => { resolve() }) })
     torrent.on('error', (error: unknown) => { this.#fail(error) })
     torrent.on('wire', (wire: Wire, address: unknown) => { this.#onWire(wire, address) })
@@ -288,6 +294,11 @@ export class HostedTorrent {
     if (this.#trackerPatience.isOver()) this.#trackers.update()
   }
 
+  /** Lets go of peers that are refused by now. */
+  dropRefused (): void {
+    if (!this.#isOver) this.#judge.dropRefused()
+  }
+
   /** What has changed since the last call, or null. */
   takeStats (): HostStats | null {
     if (this.#isOver) return null
@@ -314,6 +325,7 @@ export class HostedTorrent {
     this.#isOver = true
     if (this.#reselectTimer !== null) clearTimeout(this.#reselectTimer)
     this.#reselectTimer = null
+    this.#judge.close()
     const tasks = [this.#trackers.leave()]
     // One that an error has destroyed would not call back.
     if (!this.#torrent.destroyed) tasks.push(new Promise<void>(resolve => { this.#torrent.destroy({ destroyStore: false }, resolve) }))
@@ -356,6 +368,13 @@ export class HostedTorrent {
     }, signal)
   }
 
+  async #readPiece (index: number): Promise<Uint8Array | null> {
+    if (this.#shelf === null) return null
+    const { geometry, files } = this.#shelf
+    const piece = geometry.piece(index)
+    return await files.readPiece(piece, 0, geometry.lengthOf(piece))
+  }
+
   #openShelf (store: ChunkStore): Shelf {
     this.#store = store
     // Metadata is held back until attach() has made the shelf.
@@ -364,6 +383,7 @@ export class HostedTorrent {
   }
 
   #onWire (wire: Wire, address: unknown): void {
+    if (!this.#judge.admits(wire)) return
     this.#note(address)
     trustFromStart(wire)
     growPipeline(wire)

@@ -25,6 +25,11 @@ declare module 'webtorrent' {
     readonly _reservations: number
     readonly _cancellations: readonly number[] | null
     reserve (): number
+    cancel (block: number): void
+    /** Takes a block; true: it was the last one. */
+    set: (block: number, bytes: Uint8Array, source: Wire) => boolean
+    /** All blocks in one; null: some are missing. */
+    flush: () => Uint8Array | null
   }
 
   export interface Request {
@@ -36,7 +41,11 @@ declare module 'webtorrent' {
   /** bittorrent-protocol: one connection to a peer, after its handshake. */
   export interface Wire extends EventEmitter {
     readonly peerId: string
+    readonly type: string
     readonly remoteAddress?: string
+    readonly remotePort?: number
+    readonly peerChoking: boolean
+    readonly destroyed: boolean
     readonly peerPieces: BitField
     readonly requests: readonly Request[]
     readonly peerAllowedFastSet: number[]
@@ -94,6 +103,13 @@ declare module 'webtorrent' {
     destroy (options: { destroyStore: boolean }, done: () => void): void
 
     readonly _peers: ReadonlyMap<string, Peer> | null
+    /** Peers that wait to be dialled. */
+    readonly _queue: Peer[] | null
+    /** By piece: whom its blocks that are under way were asked of. */
+    readonly _reservations: ReadonlyArray<Array<Wire | null> | null | undefined>
+    _request: (wire: Wire, piece: number, hotswap: boolean) => boolean
+    _update (): void
+    _updateWire: (wire: Wire) => void
     readonly _selections: Selections
     _critical: boolean[]
     _startupBitfield: Uint8Array
@@ -101,7 +117,7 @@ declare module 'webtorrent' {
     _addPeer: (peer: unknown, type: 'utp' | 'tcp', source?: string) => Peer | null
     _checkDone (): boolean
     _markUnverified (piece: number): void
-    _markVerified (piece: number): void
+    _markVerified: (piece: number) => void
     _onMetadata (metadata: Uint8Array): Promise<void>
     _startDiscovery (): void
     _updateSelections (): void
@@ -117,6 +133,8 @@ declare module 'webtorrent' {
     readonly storeOpts?: object
     readonly storeCacheSlots?: number
     readonly destroyStoreOnDestroy?: boolean
+    /** Believes the store to have everything. */
+    readonly skipVerify?: boolean
   }
 
   export interface ClientOptions {
@@ -182,6 +200,7 @@ declare module 'webtorrent' {
     utpServer?: UtpServer | null
     readonly _onTCPConnectionBound: (socket: Socket) => void
     readonly _onUTPConnectionBound: (connection: Duplex) => void
+    _onConnection: (connection: Duplex & { readonly remoteAddress?: string, readonly remotePort?: number }, type: string) => void
   }
 }
 

@@ -78,6 +78,43 @@ export function guardPeers (torrent: Torrent, mayDial: (address: string, source:
   }
 }
 
+/**
+ * Has nothing to do with whom `isRefused` names: neither when they come to us (before a byte of theirs is read) nor when a
+ * lost connection is dialled again, which `addPeer` does not see. WebTorrent asks its own blocklist in `addPeer` only.
+ *
+ * @param isRefused is asked with `ip:port`.
+ */
+export function guardIncoming (client: WebTorrent, isRefused: (address: string) => boolean): void {
+  const pool = client._connPool
+  if (pool === null) return
+  const onConnection = pool._onConnection.bind(pool)
+  pool._onConnection = (connection, type) => {
+    if (!isRefused(`${connection.remoteAddress ?? ''}:${connection.remotePort ?? 0}`)) {
+      onConnection(connection, type)
+      return
+    }
+    connection.on('error', () => {})
+    connection.destroy()
+  }
+}
+
+/** The same for redials of this torrent. */
+export function guardRedials (torrent: Torrent, isRefused: (address: string) => boolean): void {
+  const addPeer = torrent._addPeer.bind(torrent)
+  torrent._addPeer = (peer, type, source) => typeof peer === 'string' && isRefused(peer) ? null : addPeer(peer, type, source)
+}
+
+/** Lets go whom `isRefused` names: the connected, and those that are dialled or wait for it. */
+export function dropPeers (torrent: Torrent, isRefused: (address: string, peerId: string | null) => boolean): void {
+  for (const peer of [...torrent._peers?.values() ?? []]) {
+    if (peer.addr === null || !isRefused(peer.addr, peer.wire?.peerId ?? null)) continue
+    const waiting = torrent._queue?.indexOf(peer) ?? -1
+    // One that is destroyed in the queue would be dialled all the same.
+    if (waiting !== -1) torrent._queue?.splice(waiting, 1)
+    peer.destroy(new Error('refused'))
+  }
+}
+
 /** Peers with a place in the table: connected ones, and ones that are dialled or wait for it. */
 export function peerCounts (torrent: Torrent): { connected: number, connecting: number } {
   let connecting = 0
