@@ -11,6 +11,7 @@ import metadata from './plugins/metadata.ts'
 import readiness from './plugins/readiness.ts'
 import sourceChain from './plugins/source-chain.ts'
 import storedFiles from './plugins/stored-files.ts'
+import subtitles from './plugins/subtitles.ts'
 import swarm from './plugins/swarm.ts'
 import torrentList from './plugins/torrent-list.ts'
 import torrents from './plugins/torrents.ts'
@@ -25,6 +26,7 @@ import health from './routes/health.ts'
 import network from './routes/network.ts'
 import pages from './routes/pages.ts'
 import stream from './routes/stream.ts'
+import subtitleRoutes from './routes/subtitles.ts'
 import torrentRoutes from './routes/torrents.ts'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Config } from './services/config.ts'
@@ -75,9 +77,11 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(keptSource)
 
   await app.register(torrentList)
+  await app.register(subtitles)
 
   await app.register(stream)
   await app.register(torrentRoutes)
+  await app.register(subtitleRoutes)
   await app.register(cacheRoutes)
   await app.register(health)
   await app.register(network)

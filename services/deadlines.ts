@@ -26,6 +26,8 @@ export const deadlines = {
   /** WebTor's REST API; finding a torrent's metadata in its swarm. */
   webtorMs: 20_000,
   webtorMetadataMs: 190_000,
+  /** A subtitle file, from the request to its last byte. */
+  subtitleMs: 60_000,
   /** The swarm's process, without a sign of life. */
   swarmProcessMs: 20_000,
   /** A source that is read and neither delivers nor receives, the disk included: so many times STALL_TIMEOUT. */
