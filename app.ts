@@ -8,6 +8,7 @@ import errors, { answerFrameworkError } from './plugins/errors.ts'
 import fetcher from './plugins/fetcher.ts'
 import lock from './plugins/lock.ts'
 import metadata from './plugins/metadata.ts'
+import metrics from './plugins/metrics.ts'
 import readiness from './plugins/readiness.ts'
 import sourceChain from './plugins/source-chain.ts'
 import storedFiles from './plugins/stored-files.ts'
@@ -24,6 +25,7 @@ import p2pSource from './plugins/sources/p2p.ts'
 import cacheRoutes from './routes/cache.ts'
 import health from './routes/health.ts'
 import network from './routes/network.ts'
+import metricsRoute from './routes/metrics.ts'
 import pages from './routes/pages.ts'
 import stream from './routes/stream.ts'
 import subtitleRoutes from './routes/subtitles.ts'
@@ -69,6 +71,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(sourceChain)
   await app.register(drain)
   await app.register(readiness)
+  await app.register(metrics)
 
   await app.register(cacheSource)
   await app.register(mockSource)
@@ -84,6 +87,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(subtitleRoutes)
   await app.register(cacheRoutes)
   await app.register(health)
+  await app.register(metricsRoute)
   await app.register(network)
   await app.register(pages)
   return app

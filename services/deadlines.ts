@@ -36,6 +36,8 @@ export const deadlines = {
   watchdogMs: 5_000,
   /** The download directory is looked at so often, and has so long to answer. */
   storeMs: 5_000,
+  /** The disk's answer for /metrics. */
+  scrapeMs: 2_000,
   /** At a stop: open streams of which no client takes a byte are not waited for. */
   quietMs: 2_000,
   /** At a stop: what does not end by itself, a paused player or a silent connection, is cut. */

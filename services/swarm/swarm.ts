@@ -77,6 +77,9 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
   #lastPort: number | null = null
   #nextId = 1
   #deaths = 0
+  /** By torrents that have left. */
+  #pastReceived = 0
+  #pastUploaded = 0
 
   constructor ({ log, heapMb = defaultHeapMb, windowBytes = defaultWindowBytes, ...options }: SwarmOptions, tuning: Partial<HostTuning> = {}) {
     super()
@@ -115,6 +118,20 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
   /** What is known of the network: where the swarm listens, who reaches it and how. Empty while there is no swarm. */
   get network (): NetworkReport {
     return this.#network
+  }
+
+  /** All torrents together; bytes are counted since the start of the server. */
+  get totals (): SwarmStats {
+    const totals = { peersKnown: 0, peersConnected: 0, receivedBytes: this.#pastReceived, uploadedBytes: this.#pastUploaded, downloadSpeed: 0, uploadSpeed: 0 }
+    for (const { stats } of this.#torrents.values()) {
+      totals.peersKnown += stats.peersKnown
+      totals.peersConnected += stats.peersConnected
+      totals.receivedBytes += stats.receivedBytes
+      totals.uploadedBytes += stats.uploadedBytes
+      totals.downloadSpeed += stats.downloadSpeed
+      totals.uploadSpeed += stats.uploadSpeed
+    }
+    return totals
   }
 
   /** The process id of the swarm, null while there is none. */
@@ -163,7 +180,11 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
       id,
       log: this.#log,
       send: (request) => { this.#host.send(request) },
-      onLeave: () => { this.#torrents.delete(id) }
+      onLeave: ({ receivedBytes, uploadedBytes }) => {
+        this.#torrents.delete(id)
+        this.#pastReceived += receivedBytes
+        this.#pastUploaded += uploadedBytes
+      }
     })
     this.#torrents.set(id, torrent)
     if (this.#status.state === 'ready') torrent.enter()
@@ -235,7 +256,7 @@ interface Link {
   readonly id: number
   readonly log: Log
   readonly send: (request: HostRequest) => void
-  readonly onLeave: () => void
+  readonly onLeave: (stats: SwarmStats) => void
 }
 
 /**
@@ -359,9 +380,10 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     this.#store?.off('verified', this.#onVerified)
     this.#store?.off('dropped', this.#onDropped)
     this.#store?.inFlight.off('change', this.#onInFlight)
+    const { stats } = this
     this.#now = noStats
     this.#tellFetching()
-    this.#link.onLeave()
+    this.#link.onLeave(stats)
   }
 
   /** For Swarm: tells a swarm that has just become ready all about this torrent. */

@@ -79,6 +79,7 @@ export class Torrents {
   readonly #room: TorrentRoom
   readonly #use: StreamUse
   #isClosed = false
+  #verifiedPieces = 0
 
   constructor (options: TorrentsOptions) {
     this.#options = options
@@ -90,6 +91,9 @@ export class Torrents {
   list (): Torrent[] {
     return [...this.#entries.values()].map(({ torrent }) => torrent)
   }
+
+  /** Pieces that came in verified, over all torrents since the start of the server. */
+  get verifiedPieces (): number { return this.#verifiedPieces }
 
   get (infohash: string): Torrent | null {
     return this.#entries.get(infohash)?.torrent ?? null
@@ -345,6 +349,7 @@ export class Torrents {
         await this.#giveUpWhatDoesNotFit(metadata)
         const promoted = await this.#promotedOf(infohash)
         const store = await PieceStore.open({ metadata, directory: this.#partialDirectory(infohash), promoted, room: this.#room, log: this.#options.log })
+        store.on('verified', () => { this.#verifiedPieces++ })
         store.on('finished', (fileIndex) => {
           const promotion = this.#promote(store, metadata, fileIndex).catch((error: unknown) => {
             this.#options.log.error({ infohash, fileIndex, err: error }, 'finished file could not be moved into the cache; it stays with the unfinished ones')
