@@ -58,7 +58,8 @@ export async function openClient (Client: typeof WebTorrent, options: HostOption
     dht: false,
     tracker: false,
     utp: false,
-    utPex: true,
+    // Ours is offered on each wire.
+    utPex: false,
     lsd: options.isLsdEnabled,
     natUpnp: options.isPortMappingEnabled,
     natPmp: options.isPortMappingEnabled,

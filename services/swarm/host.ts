@@ -1,8 +1,10 @@
+import { steadyClock } from '../clock.ts'
 import { pause } from '../deadline.ts'
 import type { Fetcher } from '../download/fetcher.ts'
 import { Slots } from '../slots.ts'
 import { Doorkeeper, tellLie } from './doorkeeper.ts'
 import type { HostedTorrent, TorrentReply } from './hosted-torrent.ts'
+import { punchLimits } from './holepunch.ts'
 import { dialTcpBesideUtp } from './internals/connections.ts'
 import { dhtNodes } from './internals/discovery.ts'
 import { isHostRequest } from './messages.ts'
@@ -27,6 +29,7 @@ const farewellMs = 2_000
 
 const torrents = new Map<number, HostedTorrent>()
 const trackerMemory = new TrackerMemory()
+const limits = punchLimits(steadyClock)
 const network = new Network((report) => { tell({ type: 'network', report }) })
 const doorkeeper = new Doorkeeper()
 /** Farewells that are under way. */
@@ -142,6 +145,8 @@ function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, 
       },
       allowPrivateNetworks,
       fetcher,
+      network,
+      punchLimits: limits,
       trackerMemory,
       rtc,
       isTcpOff: options.transport === 'utp',

@@ -11,12 +11,15 @@ import type { Slots } from '../slots.ts'
 import { parseMetadata } from '../torrent/metadata.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { Shelf } from './chunk-store.ts'
+import { Introductions } from './introductions.ts'
 import { guardPeers, keepIncomingPeers, peerCounts } from './internals/connections.ts'
 import { tameLocalDiscovery } from './internals/discovery.ts'
 import { holdMetadata, onInfo } from './internals/metadata.ts'
 import { begunPieces, cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled, select } from './internals/pieces.ts'
 import { dialNoTcp } from './internals/ports.ts'
 import { growPipeline, ignoreAllowedFast, trustFromStart } from './internals/requests.ts'
+import type { PunchLimits } from './holepunch.ts'
+import type { Network } from './network.ts'
 import type { TrackerMemory } from './tracker-memory.ts'
 import type { HostReply, HostStats, WantedRange } from './messages.ts'
 import { PeerJudge } from './peer-judge.ts'
@@ -54,6 +57,8 @@ export interface HostedTorrentOptions {
   readonly judging: Omit<PeerJudgeOptions, 'readPiece'>
   readonly allowPrivateNetworks: boolean
   readonly fetcher: Pick<Fetcher, 'get'>
+  readonly network: Network
+  readonly punchLimits: PunchLimits
   /** What is known of trackers from all torrents. */
   readonly trackerMemory: TrackerMemory
   /** ICE servers, or no WebRTC. */
@@ -77,6 +82,7 @@ export class HostedTorrent {
   readonly #named: Promise<void>
   readonly #trackers: Trackers
   readonly #judge: PeerJudge
+  readonly #introductions: Introductions
   readonly #addresses = new Set<string>()
   #shelf: Shelf | null = null
   #store: ChunkStore | null = null
@@ -120,6 +126,7 @@ export class HostedTorrent {
     guardPeers(torrent, options.mayDial)
     if (options.isTcpOff) dialNoTcp(torrent)
     this.#judge = new PeerJudge(torrent, { ...options.judging, readPiece: async (piece) => await this.#readPiece(piece) })
+    this.#introductions = new Introductions(client, torrent, { ...options, limits: options.punchLimits, isPrivate: () => this.#isPrivate })
     this.#named = new Promise(resolve => { torrent.once('infoHash', () => { resolve() }) })
     torrent.on('error', (error: unknown) => { this.#fail(error) })
     torrent.on('wire', (wire: Wire, address: unknown) => { this.#onWire(wire, address) })
@@ -306,7 +313,7 @@ export class HostedTorrent {
     const stats: HostStats = {
       peersKnown: Math.max(this.#addresses.size, connected + connecting),
       peersConnected: connected,
-      peersConnecting: connecting,
+      peersConnecting: connecting + this.#introductions.pendingCount,
       receivedBytes: this.#receivedBytes,
       uploadedBytes: this.#uploadedBytes,
       downloadSpeed: Math.round(this.#torrent.downloadSpeed),
@@ -323,6 +330,7 @@ export class HostedTorrent {
   /** Leaves the swarm. Resolves once the trackers know and the files are closed; a silent tracker has to be waited for, so bound it. */
   async leave (): Promise<void> {
     this.#isOver = true
+    this.#introductions.close()
     if (this.#reselectTimer !== null) clearTimeout(this.#reselectTimer)
     this.#reselectTimer = null
     this.#judge.close()
@@ -385,6 +393,7 @@ export class HostedTorrent {
   #onWire (wire: Wire, address: unknown): void {
     if (!this.#judge.admits(wire)) return
     this.#note(address)
+    this.#introductions.onWire(wire)
     trustFromStart(wire)
     growPipeline(wire)
     ignoreAllowedFast(wire)

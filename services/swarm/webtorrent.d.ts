@@ -41,9 +41,16 @@ declare module 'webtorrent' {
   /** bittorrent-protocol: one connection to a peer, after its handshake. */
   export interface Wire extends EventEmitter {
     readonly peerId: string
+    /** 'tcpIncoming', 'utpOutgoing', 'webrtc' …: what it was meant to be when it was dialled. */
     readonly type: string
     readonly remoteAddress?: string
     readonly remotePort?: number
+    readonly isSeeder?: boolean
+    /** What we say of ourselves in the extended handshake (BEP 10), beside `m`; and what the peer said. */
+    readonly extendedHandshake: Record<string, unknown>
+    readonly peerExtendedHandshake: Record<string, unknown>
+    readonly peerExtendedMapping: Record<string, number>
+    readonly _cryptoHandshakeDone: boolean
     readonly peerChoking: boolean
     readonly destroyed: boolean
     readonly peerPieces: BitField
@@ -56,6 +63,8 @@ declare module 'webtorrent' {
     readonly lt_donthave: { donthave (piece: number): void }
     have (piece: number): void
     cancel (piece: number, offset: number, length: number): void
+    extended (extension: string, message: Uint8Array): void
+    use (Extension: new (wire: Wire) => object): void
     destroy (): void
   }
 
@@ -65,7 +74,7 @@ declare module 'webtorrent' {
     readonly connected: boolean
     conn: unknown
     /** Null until connected; its peerId until the BitTorrent handshake. */
-    readonly wire: { readonly peerId: string | null } | null
+    readonly wire: Pick<Wire, 'peerId'> | { readonly peerId: null } | null
     destroy (error?: Error): void
   }
 
@@ -88,6 +97,9 @@ declare module 'webtorrent' {
     infoHash: string
     readonly ready: boolean
     readonly destroyed: boolean
+    readonly paused: boolean
+    /** Undefined before the metadata. */
+    readonly private?: boolean
     readonly announce: readonly string[]
     readonly bitfield: BitField
     readonly pieceLength: number
@@ -110,6 +122,8 @@ declare module 'webtorrent' {
     _request: (wire: Wire, piece: number, hotswap: boolean) => boolean
     _update (): void
     _updateWire: (wire: Wire) => void
+    readonly _numConns: number
+    readonly _numPending: number
     readonly _selections: Selections
     _critical: boolean[]
     _startupBitfield: Uint8Array
@@ -184,6 +198,7 @@ declare module 'webtorrent' {
     readonly peerId: string
     readonly nodeId: string
     torrentPort: number
+    readonly maxConns: number
     readonly torrents: readonly Torrent[]
     dht: Dht | false | null
     readonly userAgent: string

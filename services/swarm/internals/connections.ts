@@ -4,6 +4,7 @@ import type WebTorrent from 'webtorrent'
 import type { Torrent } from 'webtorrent'
 import { deadlines } from '../../deadlines.ts'
 import { Dial } from '../dial.ts'
+import type { DialPace } from '../dial.ts'
 
 /** A peer that was reached and says nothing for so long is let go, and dialled anew: WebTorrent itself waits 25 s. */
 const maxSilent = 1000
@@ -18,15 +19,58 @@ export function dialTcpBesideUtp (client: WebTorrent, delayMs: number): void {
   const server = client._connPool?.utpServer
   if (server === undefined || server === null) return
   const connectUtp = server.connect.bind(server)
+  connectsByUtp.set(server, connectUtp)
   /** Peers that a dial reached and that said nothing; they are dialled the other way round. */
   const silent = new Set<string>()
   server.connect = (port, host) => {
-    const ways = [() => connectUtp(port, host), () => connect({ port, host })] as const
-    const [first, second] = silent.delete(`${host}:${port}`) ? [ways[1], ways[0]] : ways
-    const onSilence = (): void => { if (silent.size < maxSilent) silent.add(`${host}:${port}`) }
-    // Typed as what WebTorrent takes it for: up to 'connect' it asks no more of a connection than Dial has.
-    const dial = new Dial(first, second, delayMs, (winner) => { adopt(client, dial, winner, onSilence) })
-    return dial as unknown as Duplex
+    const address = `${host}:${port}`
+    const ways = [() => connectUtp(port, host), () => connect({ port, host })]
+    if (silent.delete(address)) ways.reverse()
+    return dialAs(client, ways, { delayMs }, () => { if (silent.size < maxSilent) silent.add(address) })
+  }
+}
+
+/** What `connect` of a uTP server was before it dialled TCP, too. */
+const connectsByUtp = new WeakMap<object, (port: number, host: string) => Duplex>()
+
+function dialAs (client: WebTorrent, ways: ReadonlyArray<() => Duplex>, pace: DialPace, onSilence: () => void): Duplex {
+  const dial = new Dial(ways, pace, (winner) => { adopt(client, dial, winner, onSilence) })
+  // Typed as what WebTorrent takes it for: up to 'connect' it asks no more of a connection than Dial has.
+  return dial as unknown as Duplex
+}
+
+/** A hole is knocked at so often, … */
+const punchMs = 500
+/** … for so long. */
+const punchLimitMs = 4_000
+
+/**
+ * Dials a peer in the way that opens a hole: by uTP from the listening socket, with fresh SYNs every 500 ms for 4 s, for
+ * libutp repeats its own only after 3 s. An earlier dial that is under way there is given up; one that fails in this way
+ * is not repeated.
+ *
+ * @returns false where there is no uTP, no room for a connection, or the peer is connected.
+ */
+export function punch (client: WebTorrent, torrent: Torrent, address: string): boolean {
+  const server = client._connPool?.utpServer
+  if (!client.utp || server === undefined || server === null || torrent.destroyed || torrent.paused) return false
+  if (torrent._numConns + torrent._numPending >= client.maxConns) return false
+  const earlier = torrent._peers?.get(address)
+  if (earlier?.connected === true) return false
+  earlier?.destroy()
+  // It would be dialled once its turn came, and others before the one that is added here.
+  const queue = (torrent._queue ?? []).splice(0).filter((peer) => peer !== earlier)
+  const usual = server.connect
+  const connectUtp = connectsByUtp.get(server) ?? usual.bind(server)
+  server.connect = (port, host) => {
+    const ways = Array.from({ length: punchLimitMs / punchMs }, () => () => connectUtp(port, host))
+    return dialAs(client, ways, { delayMs: punchMs, limitMs: punchLimitMs }, () => {})
+  }
+  try {
+    return torrent._addPeer(address, 'utp', 'ut_holepunch') !== null
+  } finally {
+    server.connect = usual
+    torrent._queue?.push(...queue)
   }
 }
 
@@ -98,7 +142,7 @@ export function guardIncoming (client: WebTorrent, isRefused: (address: string) 
   }
 }
 
-/** The same for redials of this torrent. */
+/** Dials nobody whom `isRefused` names, the first time or again. */
 export function guardRedials (torrent: Torrent, isRefused: (address: string) => boolean): void {
   const addPeer = torrent._addPeer.bind(torrent)
   torrent._addPeer = (peer, type, source) => typeof peer === 'string' && isRefused(peer) ? null : addPeer(peer, type, source)
