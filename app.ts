@@ -28,6 +28,7 @@ import network from './routes/network.ts'
 import metricsRoute from './routes/metrics.ts'
 import pages from './routes/pages.ts'
 import stream from './routes/stream.ts'
+import streamByName from './routes/stream-by-name.ts'
 import subtitleRoutes from './routes/subtitles.ts'
 import torrentRoutes from './routes/torrents.ts'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
@@ -83,6 +84,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(subtitles)
 
   await app.register(stream)
+  await app.register(streamByName)
   await app.register(torrentRoutes)
   await app.register(subtitleRoutes)
   await app.register(cacheRoutes)

@@ -32,7 +32,7 @@ export function p2pSource (options: P2pSourceOptions): Omit<Source, 'priority'> 
     name: 'p2p',
     turnMs: timeoutMs,
     async open (request, signal, report) {
-      const lease = torrents.join(request.infohash, { trackers: request.trackers })
+      const lease = torrents.join(request.infohash, { ...request.hints, trackers: request.trackers })
       try {
         return await openFromSwarm(request, lease.torrent, options, signal, report)
       } finally {
