@@ -19,7 +19,7 @@ interface Offender {
   forgetAt: number
 }
 
-/** Wrong pieces that were proven: so many of a peer, and so many of all the peers at one IP, where nobody there is honest. */
+/** Wrong pieces that were proven of a peer; peers at one IP of which one was proven, where nobody there is honest. */
 const LIMITS = { peer: 2, ip: 4 }
 const FIRST_BAN_MS = 3_600_000
 const LONGEST_BAN_MS = 24 * 3_600_000
@@ -73,7 +73,8 @@ export class Bans {
       this.#ban(id)
       this.#total++
     }
-    if (this.#note(who.ip, LIMITS.ip) && !this.#hasHonest(who.ip)) this.#ban(who.ip)
+    const isFirst = this.#records.get(id)?.offences === 1
+    if (isFirst && this.#note(who.ip, LIMITS.ip) && !this.#hasHonest(who.ip)) this.#ban(who.ip)
     return isBanned
   }
 

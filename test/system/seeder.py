@@ -29,10 +29,13 @@ parser.add_argument("--keep-redundant", action="store_true", help="stays connect
 parser.add_argument("--connect-timeout", type=int, default=15, help="seconds until a dial by TCP has failed")
 parser.add_argument("--passive", action="store_true", help="connects to nobody, only accepts")
 parser.add_argument("--leech", action="store_true", help="has nothing yet: downloads")
+parser.add_argument("--encryption", choices=["enabled", "forced", "off"], default="enabled", help="MSE, in and out")
+parser.add_argument("--unchecked", action="store_true", help="believes its files, whatever is in them")
 args = parser.parse_args()
 
 with_tcp = args.transport != "utp"
 with_utp = args.transport != "tcp"
+policy = int({"enabled": lt.enc_policy.pe_enabled, "forced": lt.enc_policy.pe_forced, "off": lt.enc_policy.pe_disabled}[args.encryption])
 session = lt.session({
     "listen_interfaces": "%s:%d" % (args.address, args.port),
     "allow_multiple_connections_per_ip": True,
@@ -60,6 +63,10 @@ session = lt.session({
     "close_redundant_connections": not args.keep_redundant,
     "peer_connect_timeout": args.connect_timeout,
     "unchoke_slots_limit": 64,
+    "disable_hash_checks": args.unchecked,
+    "in_enc_policy": policy,
+    "out_enc_policy": policy,
+    "allowed_enc_level": int(lt.enc_level.pe_both),
     "alert_mask": lt.alert.category_t.status_notification | lt.alert.category_t.error_notification,
 })
 

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { connect } from 'node:net'
 import type { Test } from 'tap'
 import type { ClientOptions, Torrent, Wire } from 'webtorrent'
 import type { TestTorrent } from '../../testnet.ts'
@@ -63,4 +64,23 @@ export async function startBadPeer (t: Test, content: TestTorrent, behaviour: Be
   })
   if (!torrent.ready) await once(torrent, 'ready', { signal: AbortSignal.timeout(20_000) })
   return { address: `${ip}:${client.torrentPort}`, behaviour, peerId: client.peerId, torrent, counts }
+}
+
+/** Connects from this address with this peer id: does the server speak with it? */
+export async function knock (t: Test, { infohash }: TestTorrent, port: number, localAddress: string, peerId: string): Promise<'closed' | 'welcome'> {
+  const socket = connect({ port, host: '127.0.0.1', localAddress })
+  t.teardown(() => { socket.destroy() })
+  socket.on('error', () => {})
+  await once(socket, 'connect')
+  const handshake = Buffer.concat([Buffer.from('\x13BitTorrent protocol'), Buffer.alloc(8), Buffer.from(infohash, 'hex'), Buffer.from(peerId, 'hex')])
+  socket.write(handshake)
+  let received = 0
+  return await new Promise(resolve => {
+    socket.on('data', (bytes) => {
+      received += bytes.length
+      // More than its own handshake: the pieces that it has.
+      if (received > handshake.length) resolve('welcome')
+    })
+    socket.on('close', () => { resolve('closed') })
+  })
 }

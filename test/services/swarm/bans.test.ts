@@ -58,9 +58,10 @@ t.test('lies under ever new names ban the IP, unless somebody honest lives there
   const bans = new Bans(clock().now)
   const flatterer = peer('192.0.2.1', 6881, 'flatterer')
   bans.vouch(flatterer)
-  for (let i = 0; i < 2; i++) bans.offend(flatterer)
-  for (let i = 0; i < 2; i++) bans.offend(peer('192.0.2.1', 6882, 'friend'))
-  t.ok(bans.isRefused('192.0.2.1', 1), 'a liar that was right before does not count')
+  for (let i = 0; i < 9; i++) bans.offend(i % 2 === 0 ? flatterer : peer('192.0.2.1', 6882, 'friend'))
+  t.notOk(bans.isRefused('192.0.2.1', 1), 'two are not enough, whatever they do')
+  for (let i = 0; i < 2; i++) bans.offend(peer('192.0.2.1', 7000 + i, `name ${i}`))
+  t.ok(bans.isRefused('192.0.2.1', 1), 'a liar that was right before does not count as honest')
 })
 
 t.test('what comes to light of one that is banned already says nothing of its neighbours', async (t) => {

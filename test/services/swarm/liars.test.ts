@@ -1,9 +1,7 @@
-import { once } from 'node:events'
-import { connect } from 'node:net'
 import t from 'tap'
 import { makeTorrent, testBytes, until } from '../../testnet.ts'
 import { seededRandom } from '../pieces/torrent.ts'
-import { startBadPeer } from './bad-peer.ts'
+import { knock, startBadPeer } from './bad-peer.ts'
 import type { BadPeer, Behaviour } from './bad-peer.ts'
 import { attachFromSwarm, openStore, sameFiles, startSwarm, verified, wantAll } from './swarm-setup.ts'
 import type { Log } from '../../../services/log.ts'
@@ -91,29 +89,10 @@ t.test('a banned peer that comes to us is refused by its id; another one from it
   await until('it is banned', () => log.banned.has(liar.address))
   const { peerId } = liar
   const port = swarm.network.ports.tcp ?? 0
-  t.equal(await knock(t, port, '127.0.0.9', peerId), 'closed')
-  t.equal(await knock(t, port, '127.0.0.9', Buffer.from('-XX0001-another peer!').subarray(0, 20).toString('hex')), 'welcome')
-  t.equal(await knock(t, port, '127.0.0.8', peerId), 'welcome', 'its id at another address is somebody else, as far as we can know')
+  t.equal(await knock(t, film, port, '127.0.0.9', peerId), 'closed')
+  t.equal(await knock(t, film, port, '127.0.0.9', Buffer.from('-XX0001-another peer!').subarray(0, 20).toString('hex')), 'welcome')
+  t.equal(await knock(t, film, port, '127.0.0.8', peerId), 'welcome', 'its id at another address is somebody else, as far as we can know')
   torrent.addPeers([`127.0.0.9:${liar.address.split(':')[1] ?? ''}`])
   await verified(store)
   t.equal(liar.counts.wires, 1)
 })
-
-/** Connects from this address with this peer id: does the server speak with it? */
-async function knock (t: Test, port: number, localAddress: string, peerId: string): Promise<'closed' | 'welcome'> {
-  const socket = connect({ port, host: '127.0.0.1', localAddress })
-  t.teardown(() => { socket.destroy() })
-  socket.on('error', () => {})
-  await once(socket, 'connect')
-  const handshake = Buffer.concat([Buffer.from('\x13BitTorrent protocol'), Buffer.alloc(8), Buffer.from(film.infohash, 'hex'), Buffer.from(peerId, 'hex')])
-  socket.write(handshake)
-  let received = 0
-  return await new Promise(resolve => {
-    socket.on('data', (bytes) => {
-      received += bytes.length
-      // More than its own handshake: the pieces that it has.
-      if (received > handshake.length) resolve('welcome')
-    })
-    socket.on('close', () => { resolve('closed') })
-  })
-}
