@@ -7,6 +7,7 @@ import type { HostedTorrent, TorrentReply } from './hosted-torrent.ts'
 import { punchLimits } from './holepunch.ts'
 import { dialTcpBesideUtp } from './internals/connections.ts'
 import { dhtNodes } from './internals/discovery.ts'
+import { checkPrimeOnce } from './internals/transfer.ts'
 import { isHostRequest } from './messages.ts'
 import type { HostOptions, HostReply, HostRequest } from './messages.ts'
 import { Network } from './network.ts'
@@ -22,8 +23,11 @@ import type WebTorrent from 'webtorrent'
 
 const statsMs = 500
 const watchdogMs = 5_000
-/** TCP joins the dial after this time alone with uTP. */
-const tcpDelayMs = 500
+/**
+ * TCP joins the dial after this time alone with uTP. Where somebody has no peer yet, it is only a head start: a peer that
+ * has both still answers by uTP first, and one that has only TCP delays no first byte.
+ */
+const tcpDelayMs = { usual: 500, alone: 30 }
 /** How long trackers may take to hear that we leave. */
 const farewellMs = 2_000
 
@@ -75,6 +79,7 @@ async function start (given: HostOptions): Promise<void> {
     tell({ type: 'unavailable', reason: `WebTorrent cannot be loaded: ${messageOf(error)}` })
     return
   }
+  checkPrimeOnce()
   rtc = Client.WEBRTC_SUPPORT ? { rtcConfig: { iceServers: given.iceServers } } : { rtcConfig: {}, wrtc: false }
   const bootstrap = new Set(given.dhtBootstrap)
   const { client: opened, ports } = await opening.openClient(Client, given, await opening.chooseListening(given), {
@@ -87,7 +92,7 @@ async function start (given: HostOptions): Promise<void> {
     else goOn(error)
   })
   doorkeeper.guard(client)
-  if (given.transport === 'both') dialTcpBesideUtp(client, tcpDelayMs)
+  if (given.transport === 'both') dialTcpBesideUtp(opened, () => opened.torrents.some(({ wires }) => wires.length === 0) ? tcpDelayMs.alone : tcpDelayMs.usual)
   if (client.dht) client.dht.once('ready', countNodes)
   setInterval(tellStats, statsMs)
   setInterval(() => {

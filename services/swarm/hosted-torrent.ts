@@ -18,6 +18,7 @@ import { holdMetadata, onInfo } from './internals/metadata.ts'
 import { begunPieces, cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled, select } from './internals/pieces.ts'
 import { dialNoTcp } from './internals/ports.ts'
 import { growPipeline, ignoreAllowedFast, trustFromStart } from './internals/requests.ts'
+import { joinOnce, sendAtOnce, sendTogether } from './internals/transfer.ts'
 import type { PunchLimits } from './holepunch.ts'
 import type { Network } from './network.ts'
 import type { TrackerMemory } from './tracker-memory.ts'
@@ -327,6 +328,11 @@ export class HostedTorrent {
     return stats
   }
 
+  #tellStats (): void {
+    const stats = this.takeStats()
+    if (stats !== null) this.#options.tell({ type: 'stats', stats })
+  }
+
   /** Leaves the swarm. Resolves once the trackers know and the files are closed; a silent tracker has to be waited for, so bound it. */
   async leave (): Promise<void> {
     this.#isOver = true
@@ -348,7 +354,11 @@ export class HostedTorrent {
     this.#shelf = {
       geometry,
       files: new PieceFiles(geometry, layout, (index) => metadata.files[index]?.isPadding === true),
-      onWritten: (piece, layoutVersion) => { this.#options.tell({ type: 'verified', piece, layoutVersion }) },
+      onWritten: (piece, layoutVersion) => {
+        // Who waits for the piece wants to know that it is this filler that delivers.
+        if (this.#window.waiting.includes(piece)) this.#tellStats()
+        this.#options.tell({ type: 'verified', piece, layoutVersion })
+      },
       onBlocked: (piece, error) => { this.#options.tell({ type: 'blocked', piece, reason: messageOf(error) }) },
       offer: async (piece, bytes, onTaken, signal) => { await this.#offer(piece, bytes, onTaken, signal).catch(() => { /* it is offered again, or the store is closed */ }) }
     }
@@ -394,6 +404,9 @@ export class HostedTorrent {
     if (!this.#judge.admits(wire)) return
     this.#note(address)
     this.#introductions.onWire(wire)
+    sendAtOnce(this.#torrent, wire)
+    sendTogether(wire)
+    joinOnce(wire)
     trustFromStart(wire)
     growPipeline(wire)
     ignoreAllowedFast(wire)

@@ -66,6 +66,17 @@ declare module 'webtorrent' {
     extended (extension: string, message: Uint8Array): void
     use (Extension: new (wire: Wire) => object): void
     destroy (): void
+
+    /** What has come of a message, and how much of it there must be to go on. */
+    readonly _buffer: Uint8Array[]
+    _bufferSize: number
+    readonly _parserSize: number
+    readonly _cryptoSyncPattern?: Uint8Array | null
+    readonly _encryptor?: { encrypt (bytes: Uint8Array): Uint8Array, decrypt (bytes: Uint8Array): Uint8Array } | null
+    readonly _finished: boolean
+    push (bytes: Uint8Array): boolean
+    _push (bytes: Uint8Array): void
+    _write (bytes: Uint8Array, done: (error: null) => void): void
   }
 
   export interface Peer {
@@ -111,6 +122,7 @@ declare module 'webtorrent' {
     readonly downloadSpeed: number
     readonly uploadSpeed: number
     readonly discovery: Discovery | null
+    readonly files: ReadonlyArray<{ readonly streamURL: string }>
     addPeer: (address: unknown, source?: string) => boolean
     destroy (options: { destroyStore: boolean }, done: () => void): void
 
@@ -164,6 +176,8 @@ declare module 'webtorrent' {
     readonly webSeeds?: boolean
     readonly downloadLimit?: number
     readonly uploadLimit?: number
+    /** Encryption (MSE): 0 none, 1 where the peer has it, 2 always. */
+    readonly secure?: number
   }
 
   export interface DhtNode {
@@ -204,6 +218,8 @@ declare module 'webtorrent' {
     readonly userAgent: string
     add (torrent: string | Uint8Array, options?: AddOptions): Torrent
     seed (input: unknown, options?: object, onSeed?: (torrent: Torrent) => void): Torrent
+    /** WebTorrent's own server, which the benchmarks measure against. */
+    createServer (): { readonly server: import('node:http').Server }
     destroy (done?: (error?: Error | null) => void): void
 
     readonly _connPool: ConnectionPool | null

@@ -13,9 +13,9 @@ const maxSilent = 1000
  * uTP first, TCP beside it. By itself WebTorrent dials four times by uTP, 5 s each with growing waits between, before
  * it tries TCP: 42 s for a peer that has only TCP. Call it once, after 'listening'.
  *
- * @param delayMs how long uTP is alone.
+ * @param delayMs how long uTP is alone; asked for each dial.
  */
-export function dialTcpBesideUtp (client: WebTorrent, delayMs: number): void {
+export function dialTcpBesideUtp (client: WebTorrent, delayMs: () => number): void {
   const server = client._connPool?.utpServer
   if (server === undefined || server === null) return
   const connectUtp = server.connect.bind(server)
@@ -24,9 +24,9 @@ export function dialTcpBesideUtp (client: WebTorrent, delayMs: number): void {
   const silent = new Set<string>()
   server.connect = (port, host) => {
     const address = `${host}:${port}`
-    const ways = [() => connectUtp(port, host), () => connect({ port, host })]
+    const ways = [() => connectUtp(port, host), () => connect({ port, host, noDelay: true })]
     if (silent.delete(address)) ways.reverse()
-    return dialAs(client, ways, { delayMs }, () => { if (silent.size < maxSilent) silent.add(address) })
+    return dialAs(client, ways, { delayMs: delayMs() }, () => { if (silent.size < maxSilent) silent.add(address) })
   }
 }
 

@@ -42,7 +42,7 @@ for (const utp of [true, false]) {
     const seed = await startSeed(t, film, { utp })
     const { client, torrent } = await startLeech(t)
     if (!client.utp) return t.pass('no uTP on this machine', { skip: 'no uTP on this machine' })
-    dialTcpBesideUtp(client, 200)
+    dialTcpBesideUtp(client, () => 200)
     const messages: string[] = []
     const [ours, theirs] = [nextNeighbour(torrent, 1111, messages), nextNeighbour(seed.torrent, 2222, messages)]
     torrent.addPeer(seed.address)
@@ -70,7 +70,7 @@ for (const utp of [true, false]) {
 t.test('a hole is knocked at with fresh SYNs from the listening port, then left alone', async (t) => {
   const { client, torrent } = await startLeech(t)
   if (!client.utp) return t.pass('no uTP on this machine', { skip: 'no uTP on this machine' })
-  dialTcpBesideUtp(client, 500)
+  dialTcpBesideUtp(client, () => 500)
   const wall = createSocket('udp4')
   t.teardown(() => { wall.close() })
   wall.bind(0, '127.0.0.1')
