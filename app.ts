@@ -27,6 +27,7 @@ import health from './routes/health.ts'
 import network from './routes/network.ts'
 import metricsRoute from './routes/metrics.ts'
 import pages from './routes/pages.ts'
+import playlist from './routes/playlist.ts'
 import stream from './routes/stream.ts'
 import streamByName from './routes/stream-by-name.ts'
 import subtitleRoutes from './routes/subtitles.ts'
@@ -85,6 +86,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
 
   await app.register(stream)
   await app.register(streamByName)
+  await app.register(playlist)
   await app.register(torrentRoutes)
   await app.register(subtitleRoutes)
   await app.register(cacheRoutes)
