@@ -43,5 +43,7 @@ export const deadlines = {
   /** At a stop: what does not end by itself, a paused player or a silent connection, is cut. */
   cutMs: 500,
   /** From the end of the streams to the end of the process: the swarm's process has 3 s of it. */
-  stopMs: 4_700
+  stopMs: 4_700,
+  /** A stream of events in which nothing happens says that it is alive. */
+  eventHeartbeatMs: 15_000
 } as const
