@@ -108,6 +108,14 @@ export class Torrents {
     torrent?.askAgain()
   }
 
+  /** Keeps metadata that somebody brought, for whoever runs the torrent now or later; what is known already stays as it is. Throws STORE_FAILED. */
+  async keep (metadata: Metadata): Promise<void> {
+    const { infohash } = metadata
+    await this.#closing.get(infohash)
+    if (await this.knownMetadata(infohash) === null) await this.#keepMetadata(metadata)
+    await this.get(infohash)?.provide(metadata)
+  }
+
   forget (infohash: string): void {
     this.#hints.delete(infohash)
   }
