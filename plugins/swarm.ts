@@ -26,6 +26,8 @@ export default fp(async function swarm (fastify) {
       downloadLimitBytes: config.DOWNLOAD_LIMIT === null ? -1 : config.DOWNLOAD_LIMIT * 1000,
       isPortMappingEnabled: config.ENABLE_PORT_MAPPING,
       isLsdEnabled: !config.isPanel,
+      stunServers: config.STUN_SERVERS,
+      isPanel: config.isPanel,
       allowPrivateNetworks: config.HTTP_ALLOW_PRIVATE_NETWORKS,
       heapMb: swarmHeapMb,
       windowBytes: piecesInFlightBytes,

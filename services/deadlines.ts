@@ -19,6 +19,9 @@ export const deadlines = {
   pieceMs: 15_000,
   /** A tracker's answer over HTTP. */
   trackerMs: 15_000,
+  /** STUN servers that answer, before uTP gets the port that they are asked from; each of them later. */
+  natBindMs: 700,
+  natMs: 3_000,
   /** A peer's handshake, before it is dialled the other way. */
   handshakeMs: 4_000,
   /** A body of a mirror that is streamed unverified. */

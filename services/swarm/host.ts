@@ -13,6 +13,7 @@ import type { HostOptions, HostReply, HostRequest } from './messages.ts'
 import { Network } from './network.ts'
 import { mayDial, mayDialAnywhere } from './peer-policy.ts'
 import { shareOf } from './shares.ts'
+import { Sightings } from './sightings.ts'
 import { TrackerMemory } from './tracker-memory.ts'
 import type WebTorrent from 'webtorrent'
 
@@ -45,6 +46,7 @@ let Hosted: typeof HostedTorrent | null = null
 let rtc: { rtcConfig: object, wrtc?: false } = { rtcConfig: {} }
 let fetcher: Fetcher | null = null
 let options: HostOptions | null = null
+let sightings: Sightings | null = null
 let isStopping = false
 
 function tell (reply: HostReply): void {
@@ -67,23 +69,26 @@ function crash (error: unknown): void {
 
 async function start (given: HostOptions): Promise<void> {
   options = given
-  let Client: typeof WebTorrent
-  let opening: typeof import('./client.ts')
-  try {
-    // Not imported above: a machine where they cannot be loaded is one without P2P, not one where processes die.
-    Client = (await import('webtorrent')).default
-    Hosted = (await import('./hosted-torrent.ts')).HostedTorrent
-    opening = await import('./client.ts')
+  const seen = sightings = new Sightings(network, given)
+  // Not imported above: a machine where they cannot be loaded is one without P2P, not one where processes die.
+  const opening = await load(async () => await import('./client.ts'))
+  if (opening === null) return
+  const listening = await opening.chooseListening(given)
+  // Takes no longer than the loading that is under way meanwhile, as a rule.
+  const looking = seen.nat.beforeBind(listening.udpPort)
+  const Client = await load(async () => {
     fetcher = new (await import('../download/fetcher.ts')).Fetcher({ allowPrivateNetworks: given.allowPrivateNetworks })
-  } catch (error) {
-    tell({ type: 'unavailable', reason: `WebTorrent cannot be loaded: ${messageOf(error)}` })
-    return
-  }
+    Hosted = (await import('./hosted-torrent.ts')).HostedTorrent
+    return (await import('webtorrent')).default
+  })
+  if (Client === null) return
   checkPrimeOnce()
+  await looking
   rtc = Client.WEBRTC_SUPPORT ? { rtcConfig: { iceServers: given.iceServers } } : { rtcConfig: {}, wrtc: false }
   const bootstrap = new Set(given.dhtBootstrap)
-  const { client: opened, ports } = await opening.openClient(Client, given, await opening.chooseListening(given), {
+  const { client: opened, ports } = await opening.openClient(Client, given, listening, {
     mayAsk: (address) => bootstrap.has(address) || mayDialHere(address, 'dht'),
+    onNode: seen.onNode,
     onError: goOn
   })
   client = opened
@@ -103,6 +108,17 @@ async function start (given: HostOptions): Promise<void> {
   network.set({ hasWebRtc: Client.WEBRTC_SUPPORT, ports })
   network.flush()
   tell({ type: 'ready' })
+  seen.nat.start()
+}
+
+/** Null where it cannot be loaded; then the server knows. */
+async function load<T> (what: () => Promise<T>): Promise<T | null> {
+  try {
+    return await what()
+  } catch (error) {
+    tell({ type: 'unavailable', reason: `WebTorrent cannot be loaded: ${messageOf(error)}` })
+    return null
+  }
 }
 
 /** What has not ended the client leaves the rest working. */
@@ -157,7 +173,8 @@ function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, 
       isTcpOff: options.transport === 'utp',
       windowBytes: () => shareOf(torrents.get(id), [...torrents.values()], windowBytes),
       offers,
-      tell: tellOf
+      tell: tellOf,
+      ...sightings === null ? {} : { onWire: sightings.onWire }
     }))
   } catch (error) {
     tellOf({ type: 'failed', code: 'SOURCE_FAILED', reason: messageOf(error) })

@@ -71,6 +71,8 @@ export interface HostedTorrentOptions {
   /** One place, for all torrents: whose piece is on its way to the server. */
   readonly offers: Slots
   readonly tell: (reply: TorrentReply) => void
+  /** Every connection, after its handshake. */
+  readonly onWire?: (torrent: Torrent, wire: Wire) => void
 }
 
 /** One torrent in the swarm's process, from `join` to `leave`. */
@@ -407,6 +409,7 @@ export class HostedTorrent {
     sendAtOnce(this.#torrent, wire)
     sendTogether(wire)
     joinOnce(wire)
+    this.#options.onWire?.(this.#torrent, wire)
     trustFromStart(wire)
     growPipeline(wire)
     ignoreAllowedFast(wire)

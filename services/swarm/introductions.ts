@@ -85,14 +85,14 @@ export class Introductions {
   }
 
   #isOurs ({ address, port }: Endpoint): boolean {
-    const { publicEndpoint, ports } = this.#options.network.facts
+    const { publicEndpoint, ports } = this.#options.network.report
     return (address === publicEndpoint?.address && port === portOf(this.#options.network)) ||
       ((port === ports.tcp || port === ports.utp) && ownAddressesNow().includes(address))
   }
 }
 
 /** The port at which others reach us, as far as it is known. */
-function portOf ({ facts: { mapping, publicEndpoint, ports, verdict } }: Network): number {
+function portOf ({ report: { mapping, publicEndpoint, ports, verdict } }: Network): number {
   const seen = verdict.mapping === 'endpoint-independent' ? publicEndpoint?.port : null
   return mapping?.externalTcpPort ?? seen ?? ports.tcp ?? 0
 }

@@ -31,6 +31,10 @@ export interface HostOptions {
   readonly downloadLimitBytes: number
   readonly isPortMappingEnabled: boolean
   readonly isLsdEnabled: boolean
+  /** `host:port` each: they tell the kind of NAT. */
+  readonly stunServers: readonly string[]
+  /** For the advice that is given. */
+  readonly isPanel: boolean
   /** Trackers, peers and nodes that strangers name may be on this machine and in its networks. */
   readonly allowPrivateNetworks: boolean
 }

@@ -74,6 +74,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
   readonly #torrents = new Map<number, SwarmTorrent>()
   #status: SwarmStatus = { state: 'starting', reason: 'it was not started yet' }
   #network = startingNetwork
+  #loggedVerdict = ''
   #lastPort: number | null = null
   #nextId = 1
   #deaths = 0
@@ -99,6 +100,8 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
       downloadLimitBytes: options.downloadLimitBytes,
       isPortMappingEnabled: options.isPortMappingEnabled,
       isLsdEnabled: options.isLsdEnabled,
+      stunServers: [...options.stunServers],
+      isPanel: options.isPanel,
       allowPrivateNetworks: options.allowPrivateNetworks
     }
     this.#log = log
@@ -236,7 +239,16 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
 
   #setNetwork (report: NetworkReport): void {
     this.#network = report
+    this.#logVerdict(report)
     this.emit('network')
+  }
+
+  #logVerdict ({ verdict, publicEndpoint, advice }: NetworkReport): void {
+    const { kind, confidence, isPending } = verdict
+    const text = `NAT: ${kind} (confidence ${confidence})`
+    if (isPending || text === this.#loggedVerdict || this.#status.state !== 'ready') return
+    this.#loggedVerdict = text
+    this.#log.info({ publicEndpoint, reason: verdict.reason, advice }, text)
   }
 
   #onReady (): void {
@@ -247,6 +259,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
     for (const { reason } of ports.missing) this.#log.warn({ ports }, `${reason}; the swarm listens on port ${port}`)
     if (ports.missing.length === 0) this.#log.info({ port, hasUtp, hasWebRtc }, `the swarm listens on port ${port}`)
     this.#set({ state: 'ready', reason: '' })
+    this.#logVerdict(this.#network)
     for (const torrent of this.#torrents.values()) torrent.enter()
   }
 }

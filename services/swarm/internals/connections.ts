@@ -1,7 +1,7 @@
-import { connect } from 'node:net'
+import { Socket, connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type WebTorrent from 'webtorrent'
-import type { Torrent } from 'webtorrent'
+import type { Torrent, Wire } from 'webtorrent'
 import { deadlines } from '../../deadlines.ts'
 import { Dial } from '../dial.ts'
 import type { DialPace } from '../dial.ts'
@@ -164,4 +164,16 @@ export function peerCounts (torrent: Torrent): { connected: number, connecting: 
   let connecting = 0
   for (const peer of torrent._peers?.values() ?? []) if (!peer.connected) connecting++
   return { connected: torrent.wires.length, connecting }
+}
+
+/**
+ * What a connection goes over, and whether the peer began it of itself: not while we were dialling it, too, as for the two
+ * sides of a punched hole. Null for what is neither TCP nor uTP.
+ */
+export function originOf (torrent: Torrent, wire: Wire): { readonly transport: 'tcp' | 'utp', readonly isUnasked: boolean } | null {
+  if (!/^(?:tcp|utp)/.test(wire.type)) return null
+  const peer = [...torrent._peers?.values() ?? []].find((peer) => peer.wire === wire)
+  if (wire.type === 'tcpIncoming' || wire.type === 'utpIncoming') return { transport: wire.type === 'tcpIncoming' ? 'tcp' : 'utp', isUnasked: peer?.id.includes('#') === false }
+  // A dial that began by uTP may have been won by TCP.
+  return { transport: wire.type === 'tcpOutgoing' || peer?.conn instanceof Socket ? 'tcp' : 'utp', isUnasked: false }
 }
