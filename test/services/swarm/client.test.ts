@@ -29,8 +29,6 @@ const alone: HostOptions = {
   downloadLimitBytes: -1,
   isPortMappingEnabled: false,
   isLsdEnabled: false,
-  stunServers: [],
-  isPanel: false,
   allowPrivateNetworks: true
 }
 
