@@ -4,14 +4,18 @@ import cache from './plugins/cache.ts'
 import config from './plugins/config.ts'
 import connections from './plugins/connections.ts'
 import drain from './plugins/drain.ts'
-import errors, { answerFrameworkError } from './plugins/errors.ts'
+import errors, { answerClientError, answerFrameworkError, requestIds } from './plugins/errors.ts'
+import events from './plugins/events.ts'
 import fetcher from './plugins/fetcher.ts'
+import liveEvents from './plugins/live-events.ts'
 import lock from './plugins/lock.ts'
 import metadata from './plugins/metadata.ts'
+import metrics from './plugins/metrics.ts'
 import readiness from './plugins/readiness.ts'
-import sharedPort from './plugins/shared-port.ts'
+import schemas from './plugins/schemas.ts'
 import sourceChain from './plugins/source-chain.ts'
 import storedFiles from './plugins/stored-files.ts'
+import subtitles from './plugins/subtitles.ts'
 import swarm from './plugins/swarm.ts'
 import torrentList from './plugins/torrent-list.ts'
 import torrents from './plugins/torrents.ts'
@@ -21,11 +25,18 @@ import httpFallbackSource from './plugins/sources/http-fallback.ts'
 import keptSource from './plugins/sources/kept.ts'
 import mockSource from './plugins/sources/mock.ts'
 import p2pSource from './plugins/sources/p2p.ts'
-import cacheRoutes from './routes/cache.ts'
+import cacheRoutes, { cacheEntrySchema } from './routes/cache.ts'
+import eventRoutes from './routes/events.ts'
 import health from './routes/health.ts'
 import network from './routes/network.ts'
+import metricsRoute from './routes/metrics.ts'
 import pages from './routes/pages.ts'
+import playlist from './routes/playlist.ts'
+import { errorSchema } from './routes/schemas.ts'
 import stream from './routes/stream.ts'
+import streamByName from './routes/stream-by-name.ts'
+import subtitleRoutes from './routes/subtitles.ts'
+import { fileSchema, torrentSchema, torrentWithFilesSchema } from './routes/torrent-schemas.ts'
 import torrentRoutes from './routes/torrents.ts'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Config } from './services/config.ts'
@@ -49,13 +60,15 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
     // For a request to arrive whole, body included; it does not limit answers.
     requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: 2000 },
+    genReqId: requestIds(),
+    clientErrorHandler: answerClientError,
     frameworkErrors: answerFrameworkError
   })
 
   await app.register(config, { config: values })
   await app.register(errors)
+  await app.register(events)
   await app.register(connections)
-  await app.register(sharedPort)
   await app.register(lock)
 
   await app.register(storedFiles)
@@ -69,6 +82,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(sourceChain)
   await app.register(drain)
   await app.register(readiness)
+  await app.register(metrics)
 
   await app.register(cacheSource)
   await app.register(mockSource)
@@ -77,11 +91,19 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(keptSource)
 
   await app.register(torrentList)
+  await app.register(subtitles)
+  await app.register(liveEvents)
 
+  await app.register(schemas, { schemas: [errorSchema, torrentSchema, fileSchema, torrentWithFilesSchema, cacheEntrySchema] })
   await app.register(stream)
+  await app.register(streamByName)
+  await app.register(playlist)
   await app.register(torrentRoutes)
+  await app.register(subtitleRoutes)
   await app.register(cacheRoutes)
+  await app.register(eventRoutes)
   await app.register(health)
+  await app.register(metricsRoute)
   await app.register(network)
   await app.register(pages)
   return app

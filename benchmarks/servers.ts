@@ -70,7 +70,7 @@ export async function end (child: ChildProcess): Promise<void> {
 }
 
 /** What the process has used so far, in user space and in the kernel: unlike speed, hardly touched by what else runs. NaN but on Linux. */
-export async function cpuSeconds ({ pid }: ChildProcess): Promise<number> {
+export async function cpuSeconds ({ pid }: { readonly pid?: number | undefined }): Promise<number> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
   const [user, system] = stat.slice(stat.lastIndexOf(')') + 2).split(' ').slice(11, 13).map(Number)
   return ((user ?? NaN) + (system ?? NaN)) / 100

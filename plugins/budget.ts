@@ -14,11 +14,11 @@ declare module 'fastify' {
 const bytesPerMb = 1_000_000
 
 export default fp(async function budget (fastify) {
-  const { config, stored, log } = fastify
+  const { config, events, stored, log } = fastify
   const directory = config.TORRENT_DOWNLOAD_PATH
   const isReadOnly = config.CACHE_READ_ONLY
   const accounting = config.CACHE_ACCOUNTING !== 'auto' ? config.CACHE_ACCOUNTING : config.isPanel ? 'apparent' : 'allocated'
-  const lastUse = await LastUse.open({ directory, log, isReadOnly })
+  const lastUse = await LastUse.open({ directory, log, isReadOnly, onChange: events.tellCache })
   const budget = new DiskBudget({
     directory,
     limitBytes: config.CACHE_MAX_DISK_MB * bytesPerMb,
@@ -26,6 +26,7 @@ export default fp(async function budget (fastify) {
     accounting,
     canEvictPlaced: config.CACHE_EVICT_PLACED,
     isReadOnly,
+    onChange: events.tellCache,
     stored,
     lastUse,
     // Both are registered after this, for both need it.
@@ -58,4 +59,4 @@ export default fp(async function budget (fastify) {
     await budget.close()
     await lastUse.close()
   })
-}, { name: 'budget', dependencies: ['config', 'stored-files'] })
+}, { name: 'budget', dependencies: ['config', 'events', 'stored-files'] })

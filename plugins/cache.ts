@@ -13,7 +13,7 @@ declare module 'fastify' {
 
 export default fp(async function cache (fastify) {
   const { TORRENT_DOWNLOAD_PATH, MEDIA_PATHS, CACHE_ONLY_MODE, CACHE_READ_ONLY } = fastify.config
-  const verdicts = new PlacedVerdicts({ directory: TORRENT_DOWNLOAD_PATH, isReadOnly: CACHE_READ_ONLY, log: fastify.log })
+  const verdicts = new PlacedVerdicts({ directory: TORRENT_DOWNLOAD_PATH, isReadOnly: CACHE_READ_ONLY, onChange: fastify.events.tellCache, log: fastify.log })
   const index = new CacheIndex({
     directory: TORRENT_DOWNLOAD_PATH,
     mediaPaths: MEDIA_PATHS,
@@ -26,4 +26,4 @@ export default fp(async function cache (fastify) {
   fastify.decorate('cache', index)
   fastify.decorate('verdicts', verdicts)
   fastify.addHook('onClose', () => { index.close() })
-}, { name: 'cache', dependencies: ['config', 'stored-files'] })
+}, { name: 'cache', dependencies: ['config', 'events', 'stored-files'] })

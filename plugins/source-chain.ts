@@ -1,5 +1,4 @@
 import fp from 'fastify-plugin'
-import { EventBus } from '../services/events.ts'
 import { SourceChain } from '../services/source-chain.ts'
 import { StreamHistory } from '../services/stream-history.ts'
 import { deadlines } from '../services/deadlines.ts'
@@ -10,15 +9,12 @@ declare module 'fastify' {
     sources: SourceChain
     /** What became of the latest starts and responses. */
     history: StreamHistory
-    /** What happens, for whoever wants to hear of it. */
-    events: EventBus
   }
 }
 
 export default fp(async function sourceChain (fastify) {
   const { SOURCE_HEDGE_DELAY, START_TIMEOUT, LINGER, MAX_TORRENTS, STALL_TIMEOUT, RESPONSE_STALL_LIMIT } = fastify.config
-  const events = new EventBus(fastify.log)
-  const history = new StreamHistory(events)
+  const history = new StreamHistory(fastify.events)
   const sources = new SourceChain({
     hedgeDelayMs: SOURCE_HEDGE_DELAY,
     startTimeoutMs: START_TIMEOUT,
@@ -29,9 +25,8 @@ export default fp(async function sourceChain (fastify) {
     history,
     log: fastify.log
   })
-  fastify.decorate('events', events)
   fastify.decorate('history', history)
   fastify.decorate('sources', sources)
   // Before the server closes, or it would wait for streams that nothing ends.
   fastify.addHook('preClose', async () => { sources.close() })
-}, { name: 'source-chain', dependencies: ['config'] })
+}, { name: 'source-chain', dependencies: ['config', 'events'] })

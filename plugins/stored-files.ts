@@ -16,7 +16,7 @@ export default fp(async function storedFiles (fastify) {
       throw new Error(`TORRENT_DOWNLOAD_PATH ${directory} cannot be created: make it writable for this user, or set another`, { cause: error })
     })
   }
-  const stored = await StoredFiles.open({ directory, isReadOnly, log: fastify.log })
+  const stored = await StoredFiles.open({ directory, isReadOnly, onChange: fastify.events.tellCache, log: fastify.log })
   fastify.decorate('stored', stored)
   fastify.addHook('onClose', async () => { await stored.close() })
-}, { name: 'stored-files', dependencies: ['config'] })
+}, { name: 'stored-files', dependencies: ['config', 'events'] })

@@ -13,13 +13,11 @@ declare module 'fastify' {
 export default fp(async function swarm (fastify) {
   const { config } = fastify
   const isOn = sourcesOff(config).p2p === undefined
-  const isPortShared = config.TORRENT_PORT === config.PORT && config.PORT !== 0
   const { swarmHeapMb, piecesInFlightBytes } = memoryBudget(memoryLimits())
   const swarm = isOn
     ? new Swarm({
       port: config.TORRENT_PORT,
       transport: config.TORRENT_TRANSPORT,
-      isPortShared,
       trackers: config.TRACKERS,
       dhtBootstrap: config.DHT_BOOTSTRAP,
       iceServers: iceServers(config),
@@ -28,6 +26,8 @@ export default fp(async function swarm (fastify) {
       downloadLimitBytes: config.DOWNLOAD_LIMIT === null ? -1 : config.DOWNLOAD_LIMIT * 1000,
       isPortMappingEnabled: config.ENABLE_PORT_MAPPING,
       isLsdEnabled: !config.isPanel,
+      stunServers: config.STUN_SERVERS,
+      isPanel: config.isPanel,
       allowPrivateNetworks: config.HTTP_ALLOW_PRIVATE_NETWORKS,
       heapMb: swarmHeapMb,
       windowBytes: piecesInFlightBytes,
@@ -36,11 +36,8 @@ export default fp(async function swarm (fastify) {
     : null
   fastify.decorate('swarm', swarm)
   swarm?.start()
-  if (swarm !== null && isPortShared && config.TORRENT_TRANSPORT !== 'utp') {
-    fastify.sharedPort.take('bittorrent', (socket, bytes) => { swarm.takeConnection(socket, bytes) })
-  }
   fastify.addHook('onClose', async () => { await swarm?.close() })
-}, { name: 'swarm', dependencies: ['config', 'shared-port'] })
+}, { name: 'swarm', dependencies: ['config'] })
 
 function iceServers ({ STUN_SERVERS, TURN_URLS, TURN_USERNAME, TURN_CREDENTIAL }: {
   STUN_SERVERS: readonly string[], TURN_URLS: readonly string[], TURN_USERNAME: string | null, TURN_CREDENTIAL: string | null

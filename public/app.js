@@ -1,6 +1,6 @@
 // The page: adds torrents, follows them, plays them. What comes from the network is set as text, never as markup.
 
-const LISTED = 200
+const LISTED = 100
 
 const trackers = [
   'udp://explodie.org:6969', 'udp://tracker.coppersurfer.tk:6969', 'udp://tracker.empire-js.us:1337',
@@ -244,12 +244,10 @@ byId('add').addEventListener('submit', event => {
 video.addEventListener('error', explain)
 
 try {
-  const torrents = await api('')
-  for (const torrent of torrents.slice(0, LISTED)) {
-    const card = show(torrent)
-    if (isRunning(torrent.status)) follow(card)
-  }
-  if (torrents.length > LISTED) say(`The first ${LISTED} of ${torrents.length} torrents are shown.`)
+  const torrents = await api(`?limit=${LISTED}`)
+  // The list has no files; each torrent by itself has them.
+  for (const torrent of torrents) follow(show(torrent))
+  if (torrents.length === LISTED) say(`The first ${LISTED} torrents are shown.`)
 } catch (error) {
   say(`The list of torrents cannot be shown: ${error.message}`, true)
 }

@@ -19,7 +19,7 @@ const data = Type.Object({
     confidence: Type.Enum(['none', 'low', 'medium', 'high']),
     mapping: behaviour,
     filtering: behaviour,
-    sources: list(Type.Enum(['rfc5780', 'stun', 'dht', 'peers', 'inbound'])),
+    sources: list(Type.Enum(['rfc5780', 'stun', 'dht', 'peers', 'utp'])),
     isPending: Type.Boolean(),
     reason: Type.String()
   }),

@@ -1,60 +1,142 @@
 import { Type } from 'typebox'
-import { asCoded } from '../services/errors.ts'
+import { additionOf } from '../services/torrent/addition.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
-import { parseMagnet } from '../services/torrent/magnet.ts'
+import { fileView, torrentView } from '../services/torrent/torrent-view.ts'
+import { refuse } from '../plugins/errors.ts'
+import { answer, errors, infoHashParams, listOf, mockHash, ownInfoHash, pageFacts, pageOf, reference } from './schemas.ts'
+import { fileSchema, torrentSchema, torrentWithFilesSchema } from './torrent-schemas.ts'
+import { acceptTorrents, uploadContent } from './torrent-upload.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply } from 'fastify'
+import type { TorrentStatus } from '../services/torrent/torrent-status.ts'
 import type { ErrorBody } from '../plugins/errors.ts'
-import type { FileStatus, TorrentStatus } from '../services/torrent/torrent-list.ts'
-import type { Hints } from '../services/torrent/torrent.ts'
+import type { GivenTorrent } from '../services/torrent/addition.ts'
 
-const params = Type.Object({ infoHash: Type.String() })
-const body = Type.Object({
-  magnetUri: Type.Optional(Type.String({ maxLength: 100_000 })),
-  infoHash: Type.Optional(Type.String({ maxLength: 100 })),
-  name: Type.Optional(Type.String({ maxLength: 1000 }))
-})
-const removal = Type.Object({ deleteFiles: Type.Boolean({ default: false }) })
+const FILES_SHOWN = 1000
+const tags = ['torrents']
+const unknown = 'nobody added it, and nothing of it is here'
+
+const list = {
+  tags,
+  summary: 'All torrents that were added, run, or are in the cache',
+  querystring: Type.Object(pageOf({ limit: 100, most: 1000 })),
+  response: {
+    200: answer(listOf(reference(torrentSchema)), 'what was added last comes first', {
+      ...pageFacts,
+      lastEventId: Type.String({ description: 'follow /api/events?lastEventId=… from here, and nothing is missed' })
+    }),
+    ...errors({ 400: 'a page that cannot be' })
+  }
+}
+
+const add = {
+  tags,
+  summary: 'Add a torrent: it is downloaded to the end by itself',
+  description: 'A magnet, an infohash, or a `.torrent` (as the body, or in a form). A `.torrent` wins over a magnet, a magnet over an infohash. Of a magnet with `so` (BEP 53) those files are downloaded, else the default one. Adding again asks again.',
+  body: {
+    content: {
+      'application/json': {
+        schema: Type.Object({
+          magnetUri: Type.Optional(Type.String({ maxLength: 100_000, examples: [`magnet:?xt=urn:btih:${mockHash}`] })),
+          infoHash: Type.Optional(Type.String({ maxLength: 100, examples: [mockHash] })),
+          name: Type.Optional(Type.String({ maxLength: 1000, description: 'to show until the metadata is known' }))
+        }, { examples: [{ infoHash: mockHash }] })
+      },
+      ...uploadContent
+    }
+  },
+  response: {
+    200: answer(reference(torrentWithFilesSchema), 'it is in the cache already'),
+    202: answer(reference(torrentWithFilesSchema), 'added; its download goes on by itself'),
+    ...errors({
+      400: 'nothing to add, or nothing that can be added',
+      403: 'CACHE_READ_ONLY=true',
+      413: 'a body of more than 1 MiB, or a `.torrent` of more than 10 MiB',
+      415: 'none of the types above'
+    })
+  }
+}
+
+const detail = {
+  tags,
+  summary: 'One torrent',
+  params: infoHashParams,
+  response: {
+    200: answer(reference(torrentWithFilesSchema), 'as it is now', { lastEventId: Type.String() }),
+    ...errors({ 404: unknown })
+  }
+}
+
+const files = {
+  tags,
+  summary: 'The files of a torrent',
+  params: infoHashParams,
+  querystring: Type.Object(pageOf({ limit: 1000, most: 10_000 })),
+  response: {
+    200: answer(listOf(reference(fileSchema)), 'in its own order, without padding; none while its metadata is not known', pageFacts),
+    ...errors({ 400: 'a page that cannot be', 404: unknown })
+  }
+}
+
+const removal = {
+  tags,
+  summary: 'Stop a torrent and forget it',
+  params: infoHashParams,
+  querystring: Type.Object({ deleteFiles: Type.Boolean({ default: false, description: 'delete what the server stored of it, too' }) }),
+  response: {
+    200: answer(Type.Object({ infoHash: ownInfoHash, deletedFiles: Type.Boolean() }), 'gone'),
+    ...errors({ 400: 'deleteFiles is neither true nor false', 404: unknown })
+  }
+}
 
 /** Add a torrent, look at it, remove it. */
 const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
-  const { torrentList } = fastify
-  const parseJson = fastify.getDefaultJsonParser('error', 'error')
+  const { torrentList, live, config } = fastify
 
-  // DELETE and others come with this type and no body, too: that is nothing, not a mistake.
-  fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, text, done) => {
-    if (text === '') done(null, undefined)
-    else void parseJson(request, text.toString(), done)
-  })
+  acceptTorrents(fastify)
 
-  fastify.post('/api/torrents', { schema: { body }, attachValidation: true }, async (request, reply) => {
-    const { magnetUri, infoHash, name } = typeof request.body === 'object' && request.body !== null ? request.body : {}
-    if (!magnetUri && !infoHash) return await reply.code(400).send({ error: 'magnetUri or infoHash is required' })
+  fastify.post('/api/torrents', { schema: add, attachValidation: true, config: { tooLarge: 'JSON may have 1 MiB, a .torrent 10 MiB.' } }, async (request, reply) => {
+    // Its own error for a body with nothing in it, whatever else is wrong with that.
+    const given = givenOf(request.body)
+    if (!given.torrent && !given.magnetUri && !given.infoHash) return refuse(reply, 400, { error: 'magnetUri or infoHash is required' })
     if (request.validationError !== undefined) throw request.validationError
-    const wanted = wantedOf(magnetUri, infoHash, name)
-    if ('mistake' in wanted) return await reply.code(400).send({ error: 'Bad request', message: wanted.mistake })
-    const { infohash, hints } = wanted
-    if (!await torrentList.add(infohash, hints)) {
-      return await reply.code(503).send({ error: 'Service unavailable', message: 'too many torrents were added: delete some first' })
-    }
+    const addition = additionOf(given)
+    if (addition === null) return refuse(reply, 400, { error: 'magnetUri or infoHash is required' })
+    const { infohash } = addition
+    const refused = await torrentList.add(addition)
+    if (refused === 'read-only') return refuse(reply, 403, { error: 'Read only', message: 'CACHE_READ_ONLY=true: nothing is added.' })
+    if (refused === 'full') return refuse(reply, 503, { message: 'too many torrents were added: delete some first' })
     const status = await torrentList.status(infohash)
-    reply.code(status?.cached === true ? 200 : 202)
-    return { success: true, data: status === null ? { infoHash: infohash, ...linksOf(infohash) } : present(status) }
+    if (status === null) return refuse(reply, 503, { message: 'it was deleted while it was added' })
+    reply.code(status.cached ? 200 : 202)
+    return { success: true, data: await withFiles(status) }
   })
 
-  fastify.get('/api/torrents', async () => ({ success: true, data: (await torrentList.list()).map(present) }))
+  fastify.get('/api/torrents', { schema: list }, async (request, reply) => {
+    const { offset, limit } = request.query
+    reply.header('Cache-Control', 'no-store')
+    const { lastEventId } = live
+    const { total, entries } = await torrentList.list({ offset, limit })
+    return { success: true, data: entries.map((status) => torrentView(status, config.BASE_URL)), total, offset, limit, lastEventId }
+  })
 
-  fastify.get('/api/torrents/:infoHash', { schema: { params } }, async (request, reply) => {
+  fastify.get('/api/torrents/:infoHash', { schema: detail }, async (request, reply) => {
+    const { lastEventId } = live
     const status = await find(request.params.infoHash)
-    return status === null ? notFound(reply, request.params.infoHash) : { success: true, data: present(status) }
+    if (status === null) return notFound(reply, request.params.infoHash)
+    reply.header('Cache-Control', 'no-store')
+    return { success: true, data: await withFiles(status), lastEventId }
   })
 
-  fastify.get('/api/torrents/:infoHash/files', { schema: { params } }, async (request, reply) => {
+  fastify.get('/api/torrents/:infoHash/files', { schema: files }, async (request, reply) => {
+    const { offset, limit } = request.query
     const status = await find(request.params.infoHash)
-    return status === null ? notFound(reply, request.params.infoHash) : { success: true, data: present(status).files }
+    if (status === null) return notFound(reply, request.params.infoHash)
+    reply.header('Cache-Control', 'no-store')
+    return { success: true, ...await filesOf(status, { offset, limit }), offset, limit }
   })
 
-  fastify.delete('/api/torrents/:infoHash', { schema: { params, querystring: removal } }, async (request, reply) => {
+  fastify.delete('/api/torrents/:infoHash', { schema: removal }, async (request, reply) => {
     const infohash = parseInfohash(request.params.infoHash)
     const { deleteFiles } = request.query
     const isRemoved = infohash !== null && await torrentList.remove(infohash, { deleteFiles })
@@ -66,38 +148,30 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     return infohash === null ? null : await torrentList.status(infohash)
   }
 
-  function present (status: TorrentStatus) {
-    const { infoHash } = status
-    const files = status.files.map((file: FileStatus) => ({ ...file, streamUrl: `${linksOf(infoHash).streamUrl}?fileIndex=${file.index}` }))
-    return { ...status, files, ...linksOf(infoHash) }
+  async function withFiles (status: TorrentStatus) {
+    const { data } = await filesOf(status, { offset: 0, limit: FILES_SHOWN })
+    return { ...torrentView(status, config.BASE_URL), files: data }
   }
 
-  function linksOf (infohash: string): { streamUrl: string, statusUrl: string } {
-    const base = fastify.config.BASE_URL?.replace(/\/+$/, '') ?? ''
-    return { streamUrl: `${base}/stream/proxy/${infohash}`, statusUrl: `${base}/api/torrents/${infohash}` }
+  async function filesOf ({ infoHash }: TorrentStatus, page: { offset: number, limit: number }) {
+    const { total, entries } = await torrentList.files(infoHash, page)
+    return { data: entries.map((file) => fileView(infoHash, file, config.BASE_URL)), total }
   }
 }
 
 export default torrents
 
-type Wanted = { readonly infohash: string, readonly hints: Hints } | { readonly mistake: string }
-
-/** What to add, or what is wrong with what was given. A magnet wins over an infohash. */
-function wantedOf (magnetUri: string | undefined, infoHash: string | undefined, name: string | undefined): Wanted {
-  if (!magnetUri) {
-    const infohash = parseInfohash(infoHash ?? '')
-    if (infohash !== null) return { infohash, hints: { name: name ?? null } }
-    return { mistake: `${JSON.stringify(infoHash?.slice(0, 80))} is not an infohash: give 40 hex digits or 32 base32 characters` }
-  }
-  try {
-    const magnet = parseMagnet(magnetUri)
-    return { infohash: magnet.infohash, hints: { ...magnet, name: name ?? magnet.name } }
-  } catch (error) {
-    return { mistake: asCoded(error, 'MAGNET_INVALID').message }
-  }
+/** What the parsers made of the body, or nothing of it. */
+function givenOf (body: unknown): GivenTorrent {
+  if (typeof body !== 'object' || body === null) return {}
+  const { magnetUri, infoHash, name, torrent }: Partial<Record<keyof GivenTorrent, unknown>> = body
+  return { magnetUri: textOf(magnetUri), infoHash: textOf(infoHash), name: textOf(name), torrent: torrent instanceof Uint8Array ? torrent : undefined }
 }
 
-async function notFound (reply: FastifyReply, infoHash: string): Promise<ErrorBody> {
-  reply.code(404)
-  return { error: 'Torrent not found', infoHash }
+function textOf (value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}
+
+function notFound (reply: FastifyReply, infoHash: string): ErrorBody {
+  return refuse(reply, 404, { error: 'Torrent not found', infoHash })
 }

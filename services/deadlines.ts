@@ -19,15 +19,18 @@ export const deadlines = {
   pieceMs: 15_000,
   /** A tracker's answer over HTTP. */
   trackerMs: 15_000,
+  /** STUN servers that answer, before uTP gets the port that they are asked from; each of them later. */
+  natBindMs: 700,
+  natMs: 3_000,
   /** A peer's handshake, before it is dialled the other way. */
   handshakeMs: 4_000,
-  /** The first bytes of a connection to a port that HTTP shares with others. */
-  firstBytesMs: 5_000,
   /** A body of a mirror that is streamed unverified. */
   unverifiedBodyMs: 30_000,
   /** WebTor's REST API; finding a torrent's metadata in its swarm. */
   webtorMs: 20_000,
   webtorMetadataMs: 190_000,
+  /** A subtitle file, from the request to its last byte. */
+  subtitleMs: 60_000,
   /** The swarm's process, without a sign of life. */
   swarmProcessMs: 20_000,
   /** A source that is read and neither delivers nor receives, the disk included: so many times STALL_TIMEOUT. */
@@ -36,10 +39,14 @@ export const deadlines = {
   watchdogMs: 5_000,
   /** The download directory is looked at so often, and has so long to answer. */
   storeMs: 5_000,
+  /** The disk's answer for /metrics. */
+  scrapeMs: 2_000,
   /** At a stop: open streams of which no client takes a byte are not waited for. */
   quietMs: 2_000,
   /** At a stop: what does not end by itself, a paused player or a silent connection, is cut. */
   cutMs: 500,
   /** From the end of the streams to the end of the process: the swarm's process has 3 s of it. */
-  stopMs: 4_700
+  stopMs: 4_700,
+  /** A stream of events in which nothing happens says that it is alive. */
+  eventHeartbeatMs: 15_000
 } as const

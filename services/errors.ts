@@ -30,6 +30,7 @@ export const reasonCodes = {
   FILE_CHANGED: { isTemporary: true, isFinal: false, rests: null },
   NO_ROOM: { isTemporary: true, isFinal: false, rests: null },
   TOO_MANY_TORRENTS: { isTemporary: true, isFinal: false, rests: null },
+  TOO_MANY_UPLOADS: { isTemporary: true, isFinal: false, rests: null },
   SHUTTING_DOWN: { isTemporary: true, isFinal: false, rests: null },
   DELETED: { isTemporary: false, isFinal: true, rests: null },
   STORE_CLOSED: { isTemporary: true, isFinal: false, rests: null },

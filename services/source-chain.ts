@@ -13,7 +13,7 @@ import type { ByteRange } from './pieces/geometry.ts'
 import type { ResponseTrace, StreamHistory } from './stream-history.ts'
 import type { Log } from './log.ts'
 
-type Asked = Pick<StreamRequest, 'infohash' | 'trackers' | 'fileIndex'>
+type Asked = Pick<StreamRequest, 'infohash' | 'trackers' | 'fileIndex' | 'hints'>
 
 export interface ChainOptions {
   /** The next source starts beside the one before after so many milliseconds; 0: strict order. */
@@ -332,7 +332,7 @@ export class SourceChain {
 }
 
 /** What a failure is about: with other trackers it is another question. */
-function subjectOf ({ infohash, trackers, fileIndex }: Asked): Subject {
-  const content = [infohash, ...[...trackers].sort()].join(' ')
+function subjectOf ({ infohash, trackers, fileIndex, hints }: Asked): Subject {
+  const content = [infohash, ...[...trackers].sort(), ...hints === undefined ? [] : [JSON.stringify(hints)]].join(' ')
   return { content, file: `${content} #${fileIndex ?? ''}` }
 }

@@ -1,5 +1,6 @@
 import type { ReasonCode } from './errors.ts'
 import type { ByteRange } from './pieces/geometry.ts'
+import type { Hints } from './torrent/torrent.ts'
 
 /** What a client asks for, with everything about HTTP taken away. */
 export interface StreamRequest {
@@ -9,6 +10,8 @@ export interface StreamRequest {
   readonly fileIndex: number | null
   /** Tracker URLs to add to the search. */
   readonly trackers: readonly string[]
+  /** What else a magnet says of where to look. */
+  readonly hints?: Pick<Hints, 'name' | 'webSeeds' | 'acceptableSources' | 'exactSources' | 'peers'>
   /** Other Self-Stremes that ask on behalf of their own clients, the first first: whoever downloads from mirrors must not come back to them. */
   readonly hops?: readonly string[]
   /**

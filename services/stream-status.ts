@@ -1,7 +1,8 @@
 import type { SourceChain } from './source-chain.ts'
 import type { Refusal } from './source-walk.ts'
 import type { InfohashHistory, ResponseRecord, StreamHistory } from './stream-history.ts'
-import type { TorrentList, TorrentStatus } from './torrent/torrent-list.ts'
+import type { TorrentList } from './torrent/torrent-list.ts'
+import type { TorrentStatus } from './torrent/torrent-status.ts'
 import type { Torrents } from './torrent/torrents.ts'
 
 /**

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { buildApp } from '../app.ts'
 import { readConfig } from '../services/config.ts'
 import { temporaryDirectory } from './testnet.ts'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Test } from 'tap'
 
 /** A server that knows nobody: no tracker, no DHT, no metadata cache, no mirror, and a cache of its own. */
@@ -30,12 +30,12 @@ export interface TestApp {
 }
 
 /** A listening app of this test's own, closed with it. `env` is laid over the settings of a server that knows nobody. */
-export async function startApp (t: Test, env: Record<string, string> = {}): Promise<TestApp> {
+export async function startApp (t: Test, env: Record<string, string> = {}, logger: FastifyServerOptions['logger'] = false): Promise<TestApp> {
   // Not t.testdir(): that is removed before the app is closed, which writes what it knows once more.
   const directory = env['TORRENT_DOWNLOAD_PATH'] ?? join(await temporaryDirectory(t), 'cache')
   await mkdir(directory, { recursive: true })
   const config = readConfig({ ...alone, TORRENT_DOWNLOAD_PATH: directory, ...env })
-  const app = await buildApp({ config, forceCloseConnections: true, logger: process.env['TEST_LOG'] !== undefined ? { level: process.env['TEST_LOG'] } : false })
+  const app = await buildApp({ config, forceCloseConnections: true, logger: process.env['TEST_LOG'] !== undefined ? { level: process.env['TEST_LOG'] } : logger })
   t.teardown(async () => { await app.close() })
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   return { app, url, directory }

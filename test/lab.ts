@@ -104,18 +104,18 @@ function rulesOf (nat: Exclude<NatKind, 'none'>, host: string, address: string):
   const rewrite = nat === 'symmetric' ? 'masquerade fully-random' : `snat to ${address}`
   const inbound = {
     'full cone': `iifname "wan" meta l4proto udp dnat to ${host}`,
-    'address restricted': `iifname "wan" meta l4proto udp ip saddr @asked dnat to ${host}`,
+    'address restricted': `iifname "wan" meta l4proto udp ip saddr . udp dport @asked dnat to ${host}`,
     'port restricted': 'accept',
     symmetric: 'accept'
   }[nat]
   return `
     table ip home {
-      set asked { type ipv4_addr; flags dynamic,timeout; timeout 2m; }
+      set asked { type ipv4_addr . inet_service; flags dynamic,timeout; timeout 2m; }
       chain inbound { type nat hook prerouting priority dstnat; ${inbound}; }
       chain outbound { type nat hook postrouting priority srcnat; oifname "wan" ip saddr 10.0.0.0/8 ${rewrite}; }
       chain forward {
         type filter hook forward priority filter; policy drop;
-        iifname "lan" meta l4proto udp update @asked { ip daddr } accept
+        iifname "lan" meta l4proto udp update @asked { ip daddr . udp sport } accept
         iifname "lan" accept
         ct state established,related accept
         ct status dnat accept

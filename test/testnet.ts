@@ -226,14 +226,37 @@ export interface SeederChoices {
   /** Peers to connect to, `ip:port`. */
   readonly peers?: readonly string[]
   readonly transport?: 'both' | 'tcp' | 'utp'
-  /** Of the connections that it begins. */
-  readonly encryption?: 'plain' | 'forced'
   /** Bytes a second; 0 for none. */
   readonly uploadLimit?: number
   /** Connects to nobody, only accepts. */
   readonly isPassive?: boolean
   /** Starts with nothing, and downloads. */
   readonly isLeech?: boolean
+  /** Sends what is in its files, right or wrong. */
+  readonly isUnchecked?: boolean
+  /** MSE; default: with those who want it. */
+  readonly encryption?: 'forced' | 'off'
+  /** Bytes a second; 0 for none. */
+  readonly downloadLimit?: number
+  /** Stays connected to peers that need nothing of it: an ordinary client hangs up on them. */
+  readonly keepsRedundant?: boolean
+  /** Default 127.0.0.1 and any port. */
+  readonly address?: string
+  readonly port?: number
+  /** Seconds until its dials by TCP have failed; default 15. */
+  readonly connectTimeoutSeconds?: number
+  /** How it is started, with these arguments of python3; default: here. */
+  readonly start?: (args: readonly string[]) => ChildProcess
+}
+
+export interface SeederCounts {
+  readonly infohash: string
+  readonly uploaded: number
+  readonly downloaded: number
+  readonly peers: number
+  readonly isSeeding: boolean
+  /** Peers whose handshake is done, `ip:port` as their packets come. */
+  readonly connected: ReadonlyArray<{ readonly address: string, readonly isUtp: boolean, readonly isOutgoing: boolean, readonly isHolepunched: boolean, readonly received: number, readonly sent: number }>
 }
 
 export interface TestSeeder {
@@ -241,8 +264,10 @@ export interface TestSeeder {
   readonly address: string
   /** Where its files are. */
   readonly directory: string
-  /** What it has counted up to now. */
-  counts (): Promise<{ uploaded: number, downloaded: number, peers: number, isSeeding: boolean }>
+  /** What it has counted up to now, in the first torrent. */
+  counts (): Promise<SeederCounts>
+  /** The same for each torrent. */
+  allCounts (): Promise<SeederCounts[]>
   stop (): Promise<void>
 }
 
@@ -251,18 +276,24 @@ export async function startSeeder (t: Test, torrent: TestTorrent, choices: Seede
   return await startSeederOf(t, await writeContent(t, choices.isLeech === true ? { ...torrent, files: [] } : torrent), choices)
 }
 
-/** The same of content that is on the disk already. */
-export async function startSeederOf (t: Test, { directory, torrentPath }: { readonly directory: string, readonly torrentPath: string }, { dht = [], peers = [], transport = 'both', uploadLimit = 0, isPassive = false, isLeech = false, encryption }: SeederChoices = {}): Promise<TestSeeder> {
+/** The same of content that is on the disk already, of several torrents in one directory. */
+export async function startSeederOf (t: Test, { directory, torrentPath }: { readonly directory: string, readonly torrentPath: string | readonly string[] }, choices: SeederChoices = {}): Promise<TestSeeder> {
+  const { dht = [], peers = [], transport = 'both', uploadLimit = 0, downloadLimit = 0, isPassive = false, isLeech = false, isUnchecked = false, keepsRedundant = false, encryption = 'enabled' } = choices
+  const { address = '127.0.0.1', port = 0, connectTimeoutSeconds = 15, start = (args) => spawn('/usr/bin/python3', args, { stdio: ['pipe', 'pipe', 'inherit'] }) } = choices
   const script = fileURLToPath(new URL('./system/seeder.py', import.meta.url))
-  const child = spawn('/usr/bin/python3', [
-    script, '--torrent', torrentPath, '--content', directory, '--transport', transport, '--upload-limit', String(uploadLimit),
-    ...dht.flatMap((node) => ['--dht', node]), ...peers.flatMap((peer) => ['--peer', peer]), ...(isPassive ? ['--passive'] : []), ...(isLeech ? ['--leech'] : []), ...(encryption === undefined ? [] : ['--encryption', encryption])
-  ], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = start([
+    script, ...[torrentPath].flat().flatMap((path) => ['--torrent', path]), '--content', directory, '--address', address, '--port', String(port), '--transport', transport,
+    '--upload-limit', String(uploadLimit), '--download-limit', String(downloadLimit), '--connect-timeout', String(connectTimeoutSeconds),
+    ...dht.flatMap((node) => ['--dht', node]), ...peers.flatMap((peer) => ['--peer', peer]),
+    ...(isPassive ? ['--passive'] : []), ...(isLeech ? ['--leech'] : []), ...(isUnchecked ? ['--unchecked'] : []), '--encryption', encryption, ...(keepsRedundant ? ['--keep-redundant'] : [])
+  ])
   const stop = stopper(child)
   t.teardown(stop)
   if (!await hasStarted(child)) throw missing('python3-libtorrent')
-  child.stdin.on('error', () => {})
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  const { stdin, stdout } = child
+  if (stdin === null || stdout === null) throw new Error('the seeder has no pipes')
+  stdin.on('error', () => {})
+  const lines = createInterface({ input: stdout })[Symbol.asyncIterator]()
   const read = async (): Promise<Record<string, unknown>> => {
     const { value, done } = await lines.next()
     if (done === true) throw new Error('the seeder ended')
@@ -273,14 +304,28 @@ export async function startSeederOf (t: Test, { directory, torrentPath }: { read
   const first = await read()
   if ('missing' in first) throw missing('python3-libtorrent')
   if (typeof first['port'] !== 'number') throw new Error(`the seeder said ${JSON.stringify(first)}`)
+  /** Answers come in the order of the questions. */
+  let last: Promise<unknown> = Promise.resolve()
+  const allCounts = async (): Promise<SeederCounts[]> => {
+    const answer = last.then(async () => {
+      stdin.write('\n')
+      return await read()
+    })
+    last = answer.catch(() => {})
+    const { torrents } = await answer
+    if (!Array.isArray(torrents)) throw new Error('the seeder did not count')
+    // seeder.py writes them in this form.
+    return torrents as SeederCounts[]
+  }
   return {
-    address: `127.0.0.1:${first['port']}`,
+    address: `${address}:${first['port']}`,
     directory,
     stop,
+    allCounts,
     async counts () {
-      child.stdin.write('\n')
-      const { uploaded, downloaded, peers, isSeeding } = await read()
-      return { uploaded: Number(uploaded), downloaded: Number(downloaded), peers: Number(peers), isSeeding: isSeeding === true }
+      const [first] = await allCounts()
+      if (first === undefined) throw new Error('the seeder has no torrent')
+      return first
     }
   }
 }

@@ -1,14 +1,13 @@
 import fp from 'fastify-plugin'
 import { sourcesOff } from '../../services/filling.ts'
 import { httpSource } from '../../services/download/http-source.ts'
-import { MirrorScores } from '../../services/download/mirror-scores.ts'
 import { PieceMemory } from '../../services/download/piece-memory.ts'
 import { newHop } from '../../services/download/via.ts'
 import { Webtor } from '../../services/download/webtor.ts'
 import { memoryBudget, memoryLimits } from '../../services/memory-budget.ts'
 
 export default fp(async function httpFallback (fastify) {
-  const { torrents, fetcher, log, config } = fastify
+  const { torrents, fetcher, mirrorScores, log, config } = fastify
   if (sourcesOff(config)['http-fallback'] !== undefined) return
   const webtorUrl = config.WEBTOR_URL
   const source = httpSource({
@@ -18,7 +17,7 @@ export default fp(async function httpFallback (fastify) {
     webtor: webtorUrl === null ? null : new Webtor({ url: webtorUrl, token: config.WEBTOR_TOKEN, apiKey: config.WEBTOR_API_KEY }, fetcher),
     trackers: config.TRACKERS,
     memory: new PieceMemory(memoryBudget(memoryLimits()).downloadBytes),
-    scores: new MirrorScores(),
+    scores: mirrorScores,
     lingerMs: config.LINGER * 1000,
     stallTimeoutMs: config.STALL_TIMEOUT,
     patienceMs: config.P2P_TIMEOUT,

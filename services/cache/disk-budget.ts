@@ -7,6 +7,7 @@ import { listCache } from './cache-list.ts'
 import { DiskLedger, answerOf } from './disk-ledger.ts'
 import { usageOf } from './disk-usage.ts'
 import { fairShares } from './window-shares.ts'
+import type { CacheListener } from '../events.ts'
 import type { TorrentRoom, WindowClaim } from '../pieces/room.ts'
 import type { CacheEntry, CacheKind } from './cache-list.ts'
 import type { DiskLedgerOptions } from './disk-ledger.ts'
@@ -40,6 +41,7 @@ export interface DiskBudgetOptions extends DiskLedgerOptions {
   readonly limitBytes: number
   /** Nothing is deleted, ever. */
   readonly isReadOnly?: boolean
+  readonly onChange?: CacheListener
   readonly lastUse: LastUse
   readonly torrents: RunningTorrents
   /** How long a newcomer waits for windows to shrink. */
@@ -434,6 +436,8 @@ export class DiskBudget implements TorrentRoom {
     const { infohash, kind, countedBytes } = victim
     try {
       if (!await victim.evict(isNeeded)) return false
+      // Of a stored file the record says so.
+      if (kind === 'partial' || kind === 'placed') this.#options.onChange?.(infohash, victim.fileIndex ?? null, 'removed')
       this.#options.log.info({ infohash, kind, countedBytes }, `evicted ${formatBytes(countedBytes)} from the cache`)
       return true
     } catch (error) {

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomically } from '../write-file.ts'
 import { stateFolder } from './stored-files.ts'
+import type { CacheListener } from '../events.ts'
 import type { Log } from '../log.ts'
 
 /** Where readers say that they stream: what is read here is not evicted, and goes last afterwards. */
@@ -43,6 +44,7 @@ export interface LastUseOptions {
   readonly log: Log
   /** Nothing is written: what is streamed now is forgotten with the process. */
   readonly isReadOnly?: boolean
+  readonly onChange?: CacheListener
   /** Milliseconds since 1970. */
   readonly now?: () => number
 }
@@ -64,6 +66,7 @@ export class LastUse implements StreamUse {
   readonly #path: string
   readonly #log: Log
   readonly #isReadOnly: boolean
+  readonly #onChange: CacheListener
   readonly #now: () => number
   /** By infohash, then by file index (or `?`). */
   readonly #streamed = new Map<string, Map<string, Streamed>>()
@@ -73,10 +76,11 @@ export class LastUse implements StreamUse {
   #timer: NodeJS.Timeout | null = null
   #writing: Promise<void> = Promise.resolve()
 
-  private constructor ({ directory, log, isReadOnly = false, now = Date.now }: LastUseOptions) {
+  private constructor ({ directory, log, isReadOnly = false, onChange = () => {}, now = Date.now }: LastUseOptions) {
     this.#path = join(directory, stateFolder, 'last-use.json')
     this.#log = log
     this.#isReadOnly = isReadOnly
+    this.#onChange = onChange
     this.#now = now
   }
 
@@ -135,13 +139,17 @@ export class LastUse implements StreamUse {
 
   /** Resolves when it is on the disk. Throws what the file system says. */
   async pin (infohash: string): Promise<void> {
+    const isNew = !this.#pinned.has(infohash)
     this.#pinned.add(infohash)
+    if (isNew) this.#onChange(infohash, null, 'pinned')
     await this.#saveNow()
   }
 
   /** Resolves when it is on the disk. Throws what the file system says. */
   async unpin (infohash: string): Promise<void> {
-    if (this.#pinned.delete(infohash)) await this.#saveNow()
+    if (!this.#pinned.delete(infohash)) return
+    this.#onChange(infohash, null, 'unpinned')
+    await this.#saveNow()
   }
 
   /** Forgets everything about torrents that `isKnown` denies; not what is pinned or read now. */

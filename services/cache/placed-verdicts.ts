@@ -1,6 +1,7 @@
 import { readFile, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 
+import type { CacheListener } from '../events.ts'
 import type { Log } from '../log.ts'
 import { writeFileAtomically } from '../write-file.ts'
 import type { FileIdentity } from './disk-file.ts'
@@ -26,6 +27,7 @@ export interface PlacedVerdictsOptions {
   readonly directory: string
   /** Nothing is written; what is found out is known until the process ends. */
   readonly isReadOnly?: boolean
+  readonly onChange?: CacheListener
   readonly log: Log
 }
 
@@ -45,12 +47,14 @@ interface Kept extends PlacedVerdict {
 export class PlacedVerdicts {
   readonly #folder: string
   readonly #isReadOnly: boolean
+  readonly #onChange: CacheListener
   readonly #log: Log
   readonly #known = new Map<string, Kept>()
 
-  constructor ({ directory, isReadOnly = false, log }: PlacedVerdictsOptions) {
+  constructor ({ directory, isReadOnly = false, onChange = () => {}, log }: PlacedVerdictsOptions) {
     this.#folder = join(directory, stateFolder, 'verified')
     this.#isReadOnly = isReadOnly
+    this.#onChange = onChange
     this.#log = log
   }
 
@@ -82,6 +86,7 @@ export class PlacedVerdicts {
     const kept: Kept = { result, fileIndex, uncheckedPieces, lengthBytes: identity.lengthBytes, mtimeNs: String(identity.mtimeNs) }
     const key = keyOf(infohash, identity)
     this.#known.set(key, kept)
+    if (result !== 'partial') this.#onChange(infohash, fileIndex, result === 'match' ? 'verified' : 'mismatch')
     if (this.#isReadOnly) return
     await writeFileAtomically(this.#pathOf(key), JSON.stringify({ version: formatVersion, ...kept }))
   }

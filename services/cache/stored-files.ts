@@ -2,6 +2,7 @@ import { lstat, readFile, rename } from 'node:fs/promises'
 import { isAbsolute, join, normalize, sep } from 'node:path'
 
 import { CodedError } from '../errors.ts'
+import type { CacheListener } from '../events.ts'
 import type { Log } from '../log.ts'
 import { writeFileAtomically } from '../write-file.ts'
 import { identityOf, isSameFile } from './disk-file.ts'
@@ -51,6 +52,7 @@ export interface StoredFilesOptions {
   readonly directory: string
   /** Nothing is written: the record is another server's, and read again when that one has changed it. */
   readonly isReadOnly?: boolean
+  readonly onChange?: CacheListener
   readonly log: Log
 }
 
@@ -62,6 +64,7 @@ export interface StoredFilesOptions {
 export class StoredFiles {
   readonly #directory: string
   readonly #isReadOnly: boolean
+  readonly #onChange: CacheListener
   readonly #log: Log
   /** Of a record of another's: what was read of it last. */
   #read: FileIdentity | null = null
@@ -71,9 +74,10 @@ export class StoredFiles {
   #writing: Promise<void> = Promise.resolve()
   #waiting: Promise<void> | null = null
 
-  private constructor ({ directory, isReadOnly = false, log }: StoredFilesOptions) {
+  private constructor ({ directory, isReadOnly = false, onChange = () => {}, log }: StoredFilesOptions) {
     this.#directory = directory
     this.#isReadOnly = isReadOnly
+    this.#onChange = onChange
     this.#log = log
   }
 
@@ -124,6 +128,7 @@ export class StoredFiles {
   async remove (infohash: string): Promise<void> {
     const entries = this.list().filter((entry) => entry.infohash === infohash)
     for (const entry of entries) this.#entries.delete(keyOf(entry))
+    for (const { fileIndex } of entries) this.#onChange(infohash, fileIndex, 'removed')
     if (entries.length > 0) await this.#save()
   }
 
@@ -137,7 +142,9 @@ export class StoredFiles {
 
   /** Forgets one file, and leaves it where it is. Throws STORE_FAILED when that cannot be written. */
   async forget (infohash: string, fileIndex: number): Promise<void> {
-    if (this.#entries.delete(keyOf({ infohash, fileIndex }))) await this.#save()
+    if (!this.#entries.delete(keyOf({ infohash, fileIndex }))) return
+    this.#onChange(infohash, fileIndex, 'removed')
+    await this.#save()
   }
 
   /** The stored file with this index, or with null the torrent's default file; null when it is not stored. */
@@ -198,6 +205,7 @@ export class StoredFiles {
     const entry = entryOf(file, identity)
     if (placing !== null) this.#placing.delete(placing)
     this.#entries.set(keyOf(entry), entry)
+    this.#onChange(entry.infohash, entry.fileIndex, 'stored')
     await this.#save()
     return entry
   }
@@ -215,6 +223,7 @@ export class StoredFiles {
   #drop (entry: StoredFile): void {
     if (this.#entries.get(keyOf(entry)) !== entry) return
     this.#entries.delete(keyOf(entry))
+    this.#onChange(entry.infohash, entry.fileIndex, 'removed')
     this.#log.info({ infohash: entry.infohash, path: entry.path }, 'stored file is gone, or is another one now')
     this.#saveUnasked()
   }

@@ -163,6 +163,17 @@ function embeddedV4 (ip: string): string | null {
   return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`
 }
 
+/**
+ * One form for each literal address, so that two texts of the same one are equal: dotted for IPv4, also where IPv6 carries
+ * it as the sockets of this machine do (`::ffff:1.2.3.4`), eight hexadecimal groups for other IPv6. Null: it is no address.
+ */
+export function canonicalAddress (ip: string): string | null {
+  if (isIPv4(ip)) return ip
+  const groups = groupsOf(ip)
+  if (groups === null) return null
+  return groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff ? embeddedV4(ip) : textOf(groups)
+}
+
 function textOf (groups: readonly number[]): string {
   return groups.map((group) => group.toString(16)).join(':')
 }

@@ -1,7 +1,13 @@
 import { createHash } from 'node:crypto'
-import type { PieceIndex } from '../pieces/geometry.ts'
-import type { PieceAssembly } from './piece-assembly.ts'
+import type { Part } from './piece-assembly.ts'
 import type { Span } from './spans.ts'
+
+/** A whole piece and who sent what of it. Offsets are those of the torrent; `span` is the piece. */
+export interface Account<Sender> {
+  readonly span: Span
+  readonly bytes: Uint8Array
+  readonly parts: ReadonlyArray<Part<Sender>>
+}
 
 interface Testimony<Sender> extends Span {
   readonly sender: Sender
@@ -23,19 +29,19 @@ const ROUNDS = 3
  * of them lied. The oldest disputes are given up when there are too many.
  */
 export class Disputes<Sender> {
-  readonly #pieces = new Map<PieceIndex, Dispute<Sender>>()
+  readonly #pieces = new Map<number, Dispute<Sender>>()
 
   /** Those who sent something of this piece when it was wrong. Empty: it is not in dispute. */
-  suspectsOf (piece: PieceIndex): ReadonlySet<Sender> {
+  suspectsOf (piece: number): ReadonlySet<Sender> {
     return new Set(this.#pieces.get(piece)?.testimonies.map(({ sender }) => sender))
   }
 
-  has (piece: PieceIndex): boolean {
+  has (piece: number): boolean {
     return this.#pieces.has(piece)
   }
 
   /** Takes down who sent what of a piece that is wrong. false: the piece was in dispute too often to wait for an answer. */
-  open (piece: PieceIndex, { span, bytes, parts }: PieceAssembly<Sender>): boolean {
+  open (piece: number, { span, bytes, parts }: Account<Sender>): boolean {
     const dispute = this.#pieces.get(piece) ?? { rounds: 0, testimonies: [] }
     dispute.rounds++
     this.#pieces.delete(piece)
@@ -50,7 +56,7 @@ export class Disputes<Sender> {
   }
 
   /** Ends a dispute with the right bytes of the piece, which begins at this byte of the torrent: how many wrong ones each liar had sent. */
-  settle (piece: PieceIndex, bytes: Buffer, pieceStart: number): Map<Sender, number> {
+  settle (piece: number, bytes: Uint8Array, pieceStart: number): Map<Sender, number> {
     const liars = new Map<Sender, number>()
     for (const { start, end, sender, digest } of this.#pieces.get(piece)?.testimonies ?? []) {
       if (!sha1(bytes.subarray(start - pieceStart, end - pieceStart)).equals(digest)) liars.set(sender, (liars.get(sender) ?? 0) + end - start)

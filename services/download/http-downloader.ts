@@ -381,6 +381,7 @@ export class HttpDownloader extends EventEmitter<{ failed: [CodedError] }> imple
   #findLiar (piece: PieceIndex, assembly: PieceAssembly<MirrorRecord>): void {
     const { senders, span } = assembly
     const [first] = senders
+    if (this.#options.scores !== undefined) this.#options.scores.wrongPieces++
     if (first !== undefined && senders.size === 1) return this.#quarantine(first, piece, span.end - span.start)
     if (this.#disputes.open(piece, assembly)) {
       this.#journal.warn('A piece from several mirrors is wrong; it is fetched again to find out which of them lied', { piece, mirrors: [...senders].map(({ mirror }) => mirror.name) })

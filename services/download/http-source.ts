@@ -53,9 +53,9 @@ export function httpSource (options: HttpSourceOptions): Omit<Source, 'priority'
   return {
     name: 'http-fallback',
     async open (request, signal) {
-      const { infohash, trackers, hops = [] } = request
+      const { infohash, trackers, hints, hops = [] } = request
       if (isLoop(hops, hop)) throw new CodedError('HTTP_LOOP', 'the request came through this server already, or through too many: servers have each other as mirrors (Via)')
-      const lease = torrents.join(infohash, { trackers, hops })
+      const lease = torrents.join(infohash, { ...hints, trackers, hops })
       try {
         return await openFromMirrors(request, lease.torrent, options, signal)
       } finally {

@@ -30,12 +30,17 @@ const LONGEST_QUARANTINE_MS = 24 * 3_600_000
 export class MirrorScores {
   readonly #scores = new Map<string, MirrorScore>()
   readonly #limit: number
+  /** Pieces that were wrong when they were whole, over all mirrors and torrents, those that are forgotten included. */
+  wrongPieces = 0
 
   constructor (limit = 200) {
     this.#limit = limit
   }
 
   get size (): number { return this.#scores.size }
+
+  /** Name and score of each. */
+  entries (): Iterable<readonly [name: string, score: Readonly<MirrorScore>]> { return this.#scores.entries() }
 
   /** The score of this mirror, a blank one if it was never met. Whoever keeps it may change it. */
   of (name: string): MirrorScore {

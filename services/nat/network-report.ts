@@ -32,9 +32,9 @@ export type Behaviour = 'endpoint-independent' | 'address-dependent' | 'address-
 
 /**
  * `rfc5780`: a STUN server with two addresses; `stun`: plain STUN servers; `dht`: what nodes see (BEP 42); `peers`: what
- * peers see (BEP 10); `inbound`: strangers came in by uTP.
+ * peers see (BEP 10); `utp`: a peer on the internet was met by uTP.
  */
-export type VerdictSource = 'rfc5780' | 'stun' | 'dht' | 'peers' | 'inbound'
+export type VerdictSource = 'rfc5780' | 'stun' | 'dht' | 'peers' | 'utp'
 
 export interface Verdict {
   readonly kind: VerdictKind

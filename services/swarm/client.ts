@@ -5,7 +5,7 @@ import type { UtpServer } from 'utp-native'
 import type WebTorrent from 'webtorrent'
 import { DhtSocket } from './dht-socket.ts'
 import type { Datagrams } from './dht-socket.ts'
-import { guardDht } from './internals/discovery.ts'
+import { guardDht, watchDht } from './internals/discovery.ts'
 import { closeTcp, setTorrentPort, useDht, useUtp } from './internals/ports.ts'
 import type { HostOptions } from './messages.ts'
 import { choosePort, isFree } from './ports.ts'
@@ -36,6 +36,8 @@ export async function chooseListening ({ port: wanted, previousPort, transport, 
 export interface Opening {
   /** May this node of the DHT, `ip:port`, be asked? */
   readonly mayAsk: (address: string) => boolean
+  /** What became of each question to a node of the DHT, as watchDht tells it. */
+  readonly onNode?: (node: string, answer: { readonly ip?: unknown } | null) => void
   /** What went wrong on UDP later; the rest works on. */
   readonly onError: (error: Error) => void
 }
@@ -49,7 +51,7 @@ export interface OpenedClient {
  * A WebTorrent that listens: TCP and uTP on the port, as far as the transport is on, and the DHT on the same UDP port,
  * whoever has it. Trackers are off: each torrent has clients of its own for them.
  */
-export async function openClient (Client: typeof WebTorrent, options: HostOptions, { port, udpPort, missing: missed }: Listening, { mayAsk, onError }: Opening): Promise<OpenedClient> {
+export async function openClient (Client: typeof WebTorrent, options: HostOptions, { port, udpPort, missing: missed }: Listening, { mayAsk, onNode, onError }: Opening): Promise<OpenedClient> {
   const { transport, isPortShared, dhtBootstrap } = options
   const missing = [...missed]
   const hasListener = transport !== 'utp' && !isPortShared
@@ -58,7 +60,8 @@ export async function openClient (Client: typeof WebTorrent, options: HostOption
     dht: false,
     tracker: false,
     utp: false,
-    utPex: true,
+    // Ours is offered on each wire.
+    utPex: false,
     lsd: options.isLsdEnabled,
     natUpnp: options.isPortMappingEnabled,
     natPmp: options.isPortMappingEnabled,
@@ -82,6 +85,7 @@ export async function openClient (Client: typeof WebTorrent, options: HostOption
   const dht = new Dht({ nodeId: client.nodeId, bootstrap: dhtBootstrap.length === 0 ? false : dhtBootstrap, socket: new DhtSocket(udp) })
   dht.on('error', onError)
   useDht(client, dht)
+  if (onNode !== undefined) watchDht(client, onNode)
   guardDht(client, mayAsk)
   dht.listen()
   return {

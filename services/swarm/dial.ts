@@ -1,29 +1,40 @@
 import { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
 
+export interface DialPace {
+  /** Each way is tried so long after the one before. */
+  readonly delayMs: number
+  /** It has failed after so long; default: when all ways have failed. */
+  readonly limitMs?: number
+}
+
 /**
- * One attempt to reach a peer in two ways: `first` at once, `second` beside it after `delayMs`, or as soon as `first`
- * has failed. The first that connects wins and is handed to `onWin`; the other is dropped.
+ * One attempt to reach a peer in several ways: the first at once, each further one beside it after `delayMs`. Without a
+ * limit the next is also tried as soon as all that were tried have failed. The first that connects wins and is handed to
+ * `onWin`; the others are dropped.
  *
  * To WebTorrent it looks like the connection it would have dialled, as far as it looks before 'connect': 'connect'
- * once, after `onWin`; 'error' once, when both have failed; 'close' once, at the end of the attempt or of the winner.
+ * once, after `onWin`; 'error' once, when it has failed; 'close' once, at the end of the attempt or of the winner. One that has
+ * a limit and no winner ends with 'error' alone: WebTorrent dials what was closed again.
  */
 export class Dial extends EventEmitter<{ connect: [], error: [Error], close: [] }> {
-  readonly #second: () => Duplex
+  readonly #ways: Array<() => Duplex>
+  readonly #pace: DialPace
   readonly #onWin: (winner: Duplex) => void
   readonly #attempts = new Set<Duplex>()
-  readonly #timer: NodeJS.Timeout
-  #isSecondTried = false
+  #timer: NodeJS.Timeout | null = null
+  readonly #limit: NodeJS.Timeout | null = null
   #hasWinner = false
   #isOver = false
   #lastError = new Error('not connected')
 
-  constructor (first: () => Duplex, second: () => Duplex, delayMs: number, onWin: (winner: Duplex) => void) {
+  constructor (ways: ReadonlyArray<() => Duplex>, pace: DialPace, onWin: (winner: Duplex) => void) {
     super()
-    this.#second = second
+    this.#ways = [...ways]
+    this.#pace = pace
     this.#onWin = onWin
-    this.#timer = setTimeout(() => { this.#trySecond() }, delayMs)
-    this.#try(first)
+    if (pace.limitMs !== undefined) this.#limit = setTimeout(() => { this.#end(this.#lastError) }, pace.limitMs)
+    this.#tryNext()
   }
 
   get destroyed (): boolean {
@@ -35,11 +46,22 @@ export class Dial extends EventEmitter<{ connect: [], error: [Error], close: [] 
     this.#end()
   }
 
-  #trySecond (): void {
-    if (this.#isSecondTried || this.#hasWinner || this.#isOver) return
-    this.#isSecondTried = true
-    clearTimeout(this.#timer)
-    this.#try(this.#second)
+  #tryNext (): void {
+    this.#stopTimer()
+    const way = this.#ways.shift()
+    if (way === undefined || this.#hasWinner || this.#isOver) return
+    if (this.#ways.length > 0) this.#timer = setTimeout(() => { this.#tryNext() }, this.#pace.delayMs)
+    this.#try(way)
+  }
+
+  #stopTimers (): void {
+    this.#stopTimer()
+    if (this.#limit !== null) clearTimeout(this.#limit)
+  }
+
+  #stopTimer (): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
   }
 
   #try (open: () => Duplex): void {
@@ -57,7 +79,7 @@ export class Dial extends EventEmitter<{ connect: [], error: [Error], close: [] 
       return
     }
     this.#hasWinner = true
-    clearTimeout(this.#timer)
+    this.#stopTimers()
     this.#attempts.delete(winner)
     this.#dropAll()
     winner.once('close', () => { this.#end() })
@@ -68,18 +90,20 @@ export class Dial extends EventEmitter<{ connect: [], error: [Error], close: [] 
   #lose (attempt: Duplex): void {
     this.#attempts.delete(attempt)
     if (this.#hasWinner || this.#isOver) return
-    if (!this.#isSecondTried) this.#trySecond()
-    else if (this.#attempts.size === 0) this.#end(this.#lastError)
+    if (this.#limit !== null || this.#attempts.size > 0) return
+    if (this.#ways.length > 0) this.#tryNext()
+    else this.#end(this.#lastError)
   }
 
   #end (error: Error | null = null): void {
     if (this.#isOver) return
     this.#isOver = true
-    clearTimeout(this.#timer)
+    this.#stopTimers()
     this.#dropAll()
     if (error !== null && this.listenerCount('error') > 0) this.emit('error', error)
     // Not at once: who calls destroy() expects 'close' afterwards, as from a socket.
-    process.nextTick(() => { this.emit('close') })
+    if (this.#limit === null || this.#hasWinner) process.nextTick(() => { this.emit('close') })
+    else if (error === null) process.nextTick(() => { if (this.listenerCount('error') > 0) this.emit('error', this.#lastError) })
   }
 
   #dropAll (): void {

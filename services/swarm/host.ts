@@ -1,16 +1,19 @@
-import { Socket } from 'node:net'
+import { steadyClock } from '../clock.ts'
 import { pause } from '../deadline.ts'
 import type { Fetcher } from '../download/fetcher.ts'
 import { Slots } from '../slots.ts'
+import { Doorkeeper, tellLie } from './doorkeeper.ts'
 import type { HostedTorrent, TorrentReply } from './hosted-torrent.ts'
+import { punchLimits } from './holepunch.ts'
 import { dialTcpBesideUtp } from './internals/connections.ts'
 import { dhtNodes } from './internals/discovery.ts'
-import { takeConnection } from './internals/ports.ts'
+import { checkPrimeOnce } from './internals/transfer.ts'
 import { isHostRequest } from './messages.ts'
 import type { HostOptions, HostReply, HostRequest } from './messages.ts'
 import { Network } from './network.ts'
 import { mayDial, mayDialAnywhere } from './peer-policy.ts'
 import { shareOf } from './shares.ts'
+import { Sightings } from './sightings.ts'
 import { TrackerMemory } from './tracker-memory.ts'
 import type WebTorrent from 'webtorrent'
 
@@ -21,14 +24,19 @@ import type WebTorrent from 'webtorrent'
 
 const statsMs = 500
 const watchdogMs = 5_000
-/** TCP joins the dial after this time alone with uTP. */
-const tcpDelayMs = 500
+/**
+ * TCP joins the dial after this time alone with uTP. Where somebody has no peer yet, it is only a head start: a peer that
+ * has both still answers by uTP first, and one that has only TCP delays no first byte.
+ */
+const tcpDelayMs = { usual: 500, alone: 30 }
 /** How long trackers may take to hear that we leave. */
 const farewellMs = 2_000
 
 const torrents = new Map<number, HostedTorrent>()
 const trackerMemory = new TrackerMemory()
+const limits = punchLimits(steadyClock)
 const network = new Network((report) => { tell({ type: 'network', report }) })
+const doorkeeper = new Doorkeeper()
 /** Farewells that are under way. */
 const leaving = new Set<Promise<void>>()
 /** One piece at a time is on its way to the server, while the disk takes none. */
@@ -38,6 +46,7 @@ let Hosted: typeof HostedTorrent | null = null
 let rtc: { rtcConfig: object, wrtc?: false } = { rtcConfig: {} }
 let fetcher: Fetcher | null = null
 let options: HostOptions | null = null
+let sightings: Sightings | null = null
 let isStopping = false
 
 function tell (reply: HostReply): void {
@@ -60,22 +69,26 @@ function crash (error: unknown): void {
 
 async function start (given: HostOptions): Promise<void> {
   options = given
-  let Client: typeof WebTorrent
-  let opening: typeof import('./client.ts')
-  try {
-    // Not imported above: a machine where they cannot be loaded is one without P2P, not one where processes die.
-    Client = (await import('webtorrent')).default
-    Hosted = (await import('./hosted-torrent.ts')).HostedTorrent
-    opening = await import('./client.ts')
+  const seen = sightings = new Sightings(network, given)
+  // Not imported above: a machine where they cannot be loaded is one without P2P, not one where processes die.
+  const opening = await load(async () => await import('./client.ts'))
+  if (opening === null) return
+  const listening = await opening.chooseListening(given)
+  // Takes no longer than the loading that is under way meanwhile, as a rule.
+  const looking = seen.nat.beforeBind(listening.udpPort)
+  const Client = await load(async () => {
     fetcher = new (await import('../download/fetcher.ts')).Fetcher({ allowPrivateNetworks: given.allowPrivateNetworks })
-  } catch (error) {
-    tell({ type: 'unavailable', reason: `WebTorrent cannot be loaded: ${messageOf(error)}` })
-    return
-  }
+    Hosted = (await import('./hosted-torrent.ts')).HostedTorrent
+    return (await import('webtorrent')).default
+  })
+  if (Client === null) return
+  checkPrimeOnce()
+  await looking
   rtc = Client.WEBRTC_SUPPORT ? { rtcConfig: { iceServers: given.iceServers } } : { rtcConfig: {}, wrtc: false }
   const bootstrap = new Set(given.dhtBootstrap)
-  const { client: opened, ports } = await opening.openClient(Client, given, await opening.chooseListening(given), {
+  const { client: opened, ports } = await opening.openClient(Client, given, listening, {
     mayAsk: (address) => bootstrap.has(address) || mayDialHere(address, 'dht'),
+    onNode: seen.onNode,
     onError: goOn
   })
   client = opened
@@ -83,16 +96,29 @@ async function start (given: HostOptions): Promise<void> {
     if (opened.destroyed) crash(error)
     else goOn(error)
   })
-  if (given.transport === 'both') dialTcpBesideUtp(client, tcpDelayMs)
+  doorkeeper.guard(client)
+  if (given.transport === 'both') dialTcpBesideUtp(opened, () => opened.torrents.some(({ wires }) => wires.length === 0) ? tcpDelayMs.alone : tcpDelayMs.usual)
   if (client.dht) client.dht.once('ready', countNodes)
   setInterval(tellStats, statsMs)
   setInterval(() => {
     for (const torrent of torrents.values()) torrent.watch()
     countNodes()
+    network.set({ bans: doorkeeper.bans.count })
   }, watchdogMs)
   network.set({ hasWebRtc: Client.WEBRTC_SUPPORT, ports })
   network.flush()
   tell({ type: 'ready' })
+  seen.nat.start()
+}
+
+/** Null where it cannot be loaded; then the server knows. */
+async function load<T> (what: () => Promise<T>): Promise<T | null> {
+  try {
+    return await what()
+  } catch (error) {
+    tell({ type: 'unavailable', reason: `WebTorrent cannot be loaded: ${messageOf(error)}` })
+    return null
+  }
 }
 
 /** What has not ended the client leaves the rest working. */
@@ -128,14 +154,27 @@ function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, 
       peers,
       staticPeers: options.staticPeers,
       mayDial: mayDialHere,
+      judging: {
+        bans: doorkeeper.bans,
+        isRefused: doorkeeper.isRefused,
+        onLie: (who, piece, isBanned) => {
+          tell({ type: 'log', level: 'warn', ...tellLie(who, infohash, piece, isBanned) })
+          if (!isBanned) return
+          for (const torrent of torrents.values()) torrent.dropRefused()
+          network.set({ bans: doorkeeper.bans.count })
+        }
+      },
       allowPrivateNetworks,
       fetcher,
+      network,
+      punchLimits: limits,
       trackerMemory,
       rtc,
       isTcpOff: options.transport === 'utp',
       windowBytes: () => shareOf(torrents.get(id), [...torrents.values()], windowBytes),
       offers,
-      tell: tellOf
+      tell: tellOf,
+      ...sightings === null ? {} : { onWire: sightings.onWire }
     }))
   } catch (error) {
     tellOf({ type: 'failed', code: 'SOURCE_FAILED', reason: messageOf(error) })
@@ -144,6 +183,7 @@ function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, 
 
 /** The policy, lifted where the operator said so. */
 function mayDialHere (address: string, source: string | undefined): boolean {
+  if (doorkeeper.isRefused(address)) return false
   return options?.allowPrivateNetworks === true ? mayDialAnywhere(address, source) : mayDial(address, source)
 }
 
@@ -172,26 +212,13 @@ async function stop (): Promise<void> {
   process.exit(0)
 }
 
-/** A connection that came in at the server's port. */
-function takeIn (bytes: Uint8Array, socket: unknown): void {
-  tell({ type: 'took' })
-  if (!(socket instanceof Socket)) return
-  if (client === null || client.destroyed) {
-    socket.destroy()
-    return
-  }
-  socket.unshift(bytes)
-  takeConnection(client, socket)
-}
-
-function handle (request: HostRequest, attached: unknown): void {
+function handle (request: HostRequest): void {
   switch (request.type) {
     case 'start': start(request.options).catch(crash); return
     case 'ping': tell({ type: 'pong', beat: request.beat, memoryBytes: process.memoryUsage.rss() }); return
     case 'stop': stop().catch(crash); return
     case 'join': join(request); return
     case 'leave': leave(request.id); return
-    case 'connection': takeIn(request.bytes, attached); return
     default: {
       const torrent = torrents.get(request.id)
       if (torrent === undefined) return
@@ -216,7 +243,7 @@ process.on('unhandledRejection', crash)
 // Ctrl-C and service managers signal the whole group; when to end is the server's decision.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
 process.on('disconnect', () => { process.exit(0) })
-process.on('message', (message: unknown, attached: unknown) => { if (isHostRequest(message)) handle(message, attached) })
+process.on('message', (message: unknown) => { if (isHostRequest(message)) handle(message) })
 if (!process.connected) {
   process.stderr.write('This is the process of the swarm; the server starts it.\n')
   process.exit(1)

@@ -11,14 +11,20 @@ import type { Slots } from '../slots.ts'
 import { parseMetadata } from '../torrent/metadata.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { Shelf } from './chunk-store.ts'
+import { Introductions } from './introductions.ts'
 import { guardPeers, keepIncomingPeers, peerCounts } from './internals/connections.ts'
 import { tameLocalDiscovery } from './internals/discovery.ts'
 import { holdMetadata, onInfo } from './internals/metadata.ts'
 import { begunPieces, cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled, select } from './internals/pieces.ts'
 import { dialNoTcp } from './internals/ports.ts'
 import { growPipeline, ignoreAllowedFast, trustFromStart } from './internals/requests.ts'
+import { joinOnce, sendAtOnce, sendTogether } from './internals/transfer.ts'
+import type { PunchLimits } from './holepunch.ts'
+import type { Network } from './network.ts'
 import type { TrackerMemory } from './tracker-memory.ts'
 import type { HostReply, HostStats, WantedRange } from './messages.ts'
+import { PeerJudge } from './peer-judge.ts'
+import type { PeerJudgeOptions } from './peer-judge.ts'
 import type { PeerSource } from './peer-policy.ts'
 import { Trackers } from './trackers.ts'
 import { chooseWindow } from './window.ts'
@@ -48,8 +54,12 @@ export interface HostedTorrentOptions {
   readonly staticPeers: readonly string[]
   /** May this peer, that the source named, be dialled? */
   readonly mayDial: (address: string, source: string | undefined) => boolean
+  /** Whom nobody speaks with, and what is said of it. */
+  readonly judging: Omit<PeerJudgeOptions, 'readPiece'>
   readonly allowPrivateNetworks: boolean
   readonly fetcher: Pick<Fetcher, 'get'>
+  readonly network: Network
+  readonly punchLimits: PunchLimits
   /** What is known of trackers from all torrents. */
   readonly trackerMemory: TrackerMemory
   /** ICE servers, or no WebRTC. */
@@ -61,6 +71,8 @@ export interface HostedTorrentOptions {
   /** One place, for all torrents: whose piece is on its way to the server. */
   readonly offers: Slots
   readonly tell: (reply: TorrentReply) => void
+  /** Every connection, after its handshake. */
+  readonly onWire?: (torrent: Torrent, wire: Wire) => void
 }
 
 /** One torrent in the swarm's process, from `join` to `leave`. */
@@ -72,6 +84,8 @@ export class HostedTorrent {
   readonly #release: (metadata: Uint8Array, bitfield: Uint8Array) => Promise<void>
   readonly #named: Promise<void>
   readonly #trackers: Trackers
+  readonly #judge: PeerJudge
+  readonly #introductions: Introductions
   readonly #addresses = new Set<string>()
   #shelf: Shelf | null = null
   #store: ChunkStore | null = null
@@ -114,6 +128,8 @@ export class HostedTorrent {
     tameLocalDiscovery(torrent)
     guardPeers(torrent, options.mayDial)
     if (options.isTcpOff) dialNoTcp(torrent)
+    this.#judge = new PeerJudge(torrent, { ...options.judging, readPiece: async (piece) => await this.#readPiece(piece) })
+    this.#introductions = new Introductions(client, torrent, { ...options, limits: options.punchLimits, isPrivate: () => this.#isPrivate })
     this.#named = new Promise(resolve => { torrent.once('infoHash', () => { resolve() }) })
     torrent.on('error', (error: unknown) => { this.#fail(error) })
     torrent.on('wire', (wire: Wire, address: unknown) => { this.#onWire(wire, address) })
@@ -288,6 +304,11 @@ export class HostedTorrent {
     if (this.#trackerPatience.isOver()) this.#trackers.update()
   }
 
+  /** Lets go of peers that are refused by now. */
+  dropRefused (): void {
+    if (!this.#isOver) this.#judge.dropRefused()
+  }
+
   /** What has changed since the last call, or null. */
   takeStats (): HostStats | null {
     if (this.#isOver) return null
@@ -295,7 +316,7 @@ export class HostedTorrent {
     const stats: HostStats = {
       peersKnown: Math.max(this.#addresses.size, connected + connecting),
       peersConnected: connected,
-      peersConnecting: connecting,
+      peersConnecting: connecting + this.#introductions.pendingCount,
       receivedBytes: this.#receivedBytes,
       uploadedBytes: this.#uploadedBytes,
       downloadSpeed: Math.round(this.#torrent.downloadSpeed),
@@ -309,11 +330,18 @@ export class HostedTorrent {
     return stats
   }
 
+  #tellStats (): void {
+    const stats = this.takeStats()
+    if (stats !== null) this.#options.tell({ type: 'stats', stats })
+  }
+
   /** Leaves the swarm. Resolves once the trackers know and the files are closed; a silent tracker has to be waited for, so bound it. */
   async leave (): Promise<void> {
     this.#isOver = true
+    this.#introductions.close()
     if (this.#reselectTimer !== null) clearTimeout(this.#reselectTimer)
     this.#reselectTimer = null
+    this.#judge.close()
     const tasks = [this.#trackers.leave()]
     // One that an error has destroyed would not call back.
     if (!this.#torrent.destroyed) tasks.push(new Promise<void>(resolve => { this.#torrent.destroy({ destroyStore: false }, resolve) }))
@@ -328,7 +356,11 @@ export class HostedTorrent {
     this.#shelf = {
       geometry,
       files: new PieceFiles(geometry, layout, (index) => metadata.files[index]?.isPadding === true),
-      onWritten: (piece, layoutVersion) => { this.#options.tell({ type: 'verified', piece, layoutVersion }) },
+      onWritten: (piece, layoutVersion) => {
+        // Who waits for the piece wants to know that it is this filler that delivers.
+        if (this.#window.waiting.includes(piece)) this.#tellStats()
+        this.#options.tell({ type: 'verified', piece, layoutVersion })
+      },
       onBlocked: (piece, error) => { this.#options.tell({ type: 'blocked', piece, reason: messageOf(error) }) },
       offer: async (piece, bytes, onTaken, signal) => { await this.#offer(piece, bytes, onTaken, signal).catch(() => { /* it is offered again, or the store is closed */ }) }
     }
@@ -356,6 +388,13 @@ export class HostedTorrent {
     }, signal)
   }
 
+  async #readPiece (index: number): Promise<Uint8Array | null> {
+    if (this.#shelf === null) return null
+    const { geometry, files } = this.#shelf
+    const piece = geometry.piece(index)
+    return await files.readPiece(piece, 0, geometry.lengthOf(piece))
+  }
+
   #openShelf (store: ChunkStore): Shelf {
     this.#store = store
     // Metadata is held back until attach() has made the shelf.
@@ -364,7 +403,13 @@ export class HostedTorrent {
   }
 
   #onWire (wire: Wire, address: unknown): void {
+    if (!this.#judge.admits(wire)) return
     this.#note(address)
+    this.#introductions.onWire(wire)
+    sendAtOnce(this.#torrent, wire)
+    sendTogether(wire)
+    joinOnce(wire)
+    this.#options.onWire?.(this.#torrent, wire)
     trustFromStart(wire)
     growPipeline(wire)
     ignoreAllowedFast(wire)

@@ -31,6 +31,10 @@ export interface HostOptions {
   readonly downloadLimitBytes: number
   readonly isPortMappingEnabled: boolean
   readonly isLsdEnabled: boolean
+  /** `host:port` each: they tell the kind of NAT. */
+  readonly stunServers: readonly string[]
+  /** For the advice that is given. */
+  readonly isPanel: boolean
   /** Trackers, peers and nodes that strangers name may be on this machine and in its networks. */
   readonly allowPrivateNetworks: boolean
 }
@@ -58,8 +62,6 @@ export type HostRequest =
   | { readonly type: 'trackers', readonly id: number, readonly trackers: readonly string[] }
   | { readonly type: 'peers', readonly id: number, readonly peers: readonly string[] }
   | { readonly type: 'leave', readonly id: number }
-  /** Comes with a connection that a peer began, of which these bytes have been read. */
-  | { readonly type: 'connection', readonly bytes: Uint8Array }
   /** The answer to `bytes`. `isTaken`: the server has them now; else the swarm's process keeps them, and tries again. */
   | { readonly type: 'taken', readonly id: number, readonly piece: number, readonly isTaken: boolean }
 
@@ -91,8 +93,6 @@ export type HostReply =
   | { readonly type: 'pong', readonly beat: number, readonly memoryBytes: number }
   /** All that is known of the network, again whenever it has changed. */
   | { readonly type: 'network', readonly report: NetworkReport }
-  /** It has the connection that was handed over the longest ago. */
-  | { readonly type: 'took' }
   | { readonly type: 'log', readonly level: 'debug' | 'warn', readonly fields: object, readonly message: string }
   /** A `.torrent` around the raw info dictionary that peers sent; its hash was checked. */
   | { readonly type: 'metadata', readonly id: number, readonly torrent: Uint8Array }
@@ -105,8 +105,8 @@ export type HostReply =
   | { readonly type: 'failed', readonly id: number, readonly code: ReasonCode, readonly reason: string }
   | { readonly type: 'stats', readonly id: number, readonly stats: HostStats }
 
-const requestTypes = new Set<unknown>(['start', 'ping', 'stop', 'join', 'attach', 'layout', 'settle', 'demand', 'filled', 'dropped', 'trackers', 'peers', 'leave', 'taken', 'connection'] satisfies Array<HostRequest['type']>)
-const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'network', 'log', 'metadata', 'verified', 'settled', 'blocked', 'bytes', 'failed', 'stats', 'took'] satisfies Array<HostReply['type']>)
+const requestTypes = new Set<unknown>(['start', 'ping', 'stop', 'join', 'attach', 'layout', 'settle', 'demand', 'filled', 'dropped', 'trackers', 'peers', 'leave', 'taken'] satisfies Array<HostRequest['type']>)
+const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'network', 'log', 'metadata', 'verified', 'settled', 'blocked', 'bytes', 'failed', 'stats'] satisfies Array<HostReply['type']>)
 
 /** Both ends are of one build, so the type says what the rest is; it is looked at because IPC is open to any module. */
 export function isHostRequest (message: unknown): message is HostRequest {

@@ -1,5 +1,7 @@
 import { steadyClock } from '../clock.ts'
 import type { Clock } from '../clock.ts'
+import { adviceOf, classify, noFacts, publicEndpointOf } from '../nat/classify.ts'
+import type { NatFacts } from '../nat/classify.ts'
 import { emptyReport } from '../nat/network-report.ts'
 import type { HolePunches, NetworkReport, Seen } from '../nat/network-report.ts'
 
@@ -7,7 +9,7 @@ import type { HolePunches, NetworkReport, Seen } from '../nat/network-report.ts'
 const tellMs = 500
 
 /** What other parts of the swarm's process know; the rest is concluded from it. */
-export type NetworkFacts = Omit<NetworkReport, 'advice' | 'hasUtp'>
+export type NetworkFacts = Omit<NetworkReport, 'verdict' | 'publicEndpoint' | 'advice' | 'hasUtp'>
 
 /**
  * Gathers the report of the network in the swarm's process and passes it on when it has changed: at once, then after
@@ -16,7 +18,10 @@ export type NetworkFacts = Omit<NetworkReport, 'advice' | 'hasUtp'>
 export class Network {
   readonly #tell: (report: NetworkReport) => void
   readonly #clock: Clock
-  #facts: NetworkFacts = emptyReport('it is not known yet', '', true)
+  #facts: NetworkFacts = emptyReport('', '')
+  #nat: NatFacts = { ...noFacts, isPending: true }
+  #isPanel = false
+  #report: NetworkReport | null = null
   #isResting = false
   #told = ''
 
@@ -25,16 +30,33 @@ export class Network {
     this.#clock = clock
   }
 
-  get facts (): NetworkFacts {
-    return this.#facts
+  get report (): NetworkReport {
+    this.#report ??= this.#conclude()
+    return this.#report
   }
 
-  get report (): NetworkReport {
-    return { ...this.#facts, hasUtp: this.#facts.ports.utp !== null, advice: '' }
+  #conclude (): NetworkReport {
+    const [facts, nat] = [this.#facts, this.#nat]
+    const verdict = classify(nat, facts)
+    return {
+      ...facts,
+      verdict,
+      publicEndpoint: publicEndpointOf(nat, facts),
+      hasUtp: facts.ports.utp !== null,
+      advice: adviceOf(verdict, nat, { ...facts, isPanel: this.#isPanel })
+    }
+  }
+
+  /** What is known of the NAT now. `isPanel`: for the advice. */
+  setNat (nat: NatFacts, localAddresses: readonly string[], isPanel = false): void {
+    this.#nat = nat
+    this.#isPanel = isPanel
+    this.set({ localAddresses })
   }
 
   set (facts: Partial<NetworkFacts>): void {
     this.#facts = { ...this.#facts, ...facts }
+    this.#report = null
     if (!this.#isResting) this.flush()
   }
 

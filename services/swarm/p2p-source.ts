@@ -1,5 +1,6 @@
 import { abortable, pause, race } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
+import { obstacleOf } from '../nat/classify.ts'
 import { openFilledFile } from '../pieces/filled-file.ts'
 import { parseMetadata } from '../torrent/metadata.ts'
 import type { Log } from '../log.ts'
@@ -32,7 +33,7 @@ export function p2pSource (options: P2pSourceOptions): Omit<Source, 'priority'> 
     name: 'p2p',
     turnMs: timeoutMs,
     async open (request, signal, report) {
-      const lease = torrents.join(request.infohash, { trackers: request.trackers })
+      const lease = torrents.join(request.infohash, { ...request.hints, trackers: request.trackers })
       try {
         return await openFromSwarm(request, lease.torrent, options, signal, report)
       } finally {
@@ -84,7 +85,7 @@ async function openFromSwarm (request: StreamRequest, torrent: Torrent, options:
       async (signal) => await hopeless(filler, options, signal, report)
     )
   } catch (error) {
-    const reason = startEnded(error) ? outOfTime(filler) : error
+    const reason = startEnded(error) ? outOfTime(filler, swarm) : error
     if (reason instanceof CodedError && reason.code === 'P2P_TIMEOUT') {
       Object.assign(pastOf(filler), { failedPeers: filler.peersConnected, failedBytes: filler.receivedBytes })
       log.info({ infohash: torrent.infohash, swarm: filler.state }, '[Hybrid] P2P failed: P2P timeout')
@@ -103,7 +104,7 @@ async function hopeless (filler: Filler, options: P2pSourceOptions, signal: Abor
   const past = pastOf(filler)
   if (receivedBytes === 0) {
     await untilHopeless(filler, past.joinedAt + timeoutMs, options, signal, report)
-    throw new CodedError('P2P_TIMEOUT', `no peer delivered data within ${timeoutMs} ms (${filler.state})`)
+    throw new CodedError('P2P_TIMEOUT', `no peer delivered data within ${timeoutMs} ms (${filler.state}${obstacle(filler, options.swarm)})`)
   }
   const count = past.attemptedBytes === receivedBytes ? past.attempts : 0
   const isGivenUp = maxRetries > 0 && count >= maxRetries
@@ -135,8 +136,14 @@ function startEnded (error: unknown): boolean {
 }
 
 /** The whole start ran out of time before P2P's own turn had: what the swarm looked like says more than that. */
-function outOfTime (filler: Filler): CodedError {
-  return new CodedError('P2P_TIMEOUT', `${filler.isHopeful ? 'peers were there, but none' : 'no peer'} delivered data in time (${filler.state})`)
+function outOfTime (filler: Filler, swarm: Swarm): CodedError {
+  return new CodedError('P2P_TIMEOUT', `${filler.isHopeful ? 'peers were there, but none' : 'no peer'} delivered data in time (${filler.state}${obstacle(filler, swarm)})`)
+}
+
+/** What of the network explains that nobody was reached. */
+function obstacle (filler: Filler, { network }: Swarm): string {
+  const reason = filler.peersConnected === 0 && filler.receivedBytes === 0 ? obstacleOf(network.verdict) : null
+  return reason === null ? '' : `; ${reason}`
 }
 
 function fillFromSwarm (torrent: Torrent, swarm: Swarm, log: Log): ClosableFiller {

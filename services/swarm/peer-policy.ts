@@ -38,7 +38,7 @@ const OWN_AGE_MS = 10_000
 let known: { readonly addresses: readonly string[], readonly at: number } | null = null
 
 /** Asked for each of thousands of peers, and the system takes its time. */
-function ownAddressesNow (): readonly string[] {
+export function ownAddressesNow (): readonly string[] {
   const now = performance.now()
   if (known === null || now - known.at > OWN_AGE_MS) known = { addresses: ownAddresses(), at: now }
   return known.addresses

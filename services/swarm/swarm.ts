@@ -1,5 +1,4 @@
 import { EventEmitter } from 'node:events'
-import type { Socket } from 'node:net'
 import { abortable } from '../deadline.ts'
 import { CodedError, asCoded } from '../errors.ts'
 import { formatBytes } from '../format.ts'
@@ -75,9 +74,13 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
   readonly #torrents = new Map<number, SwarmTorrent>()
   #status: SwarmStatus = { state: 'starting', reason: 'it was not started yet' }
   #network = startingNetwork
+  #loggedVerdict = ''
   #lastPort: number | null = null
   #nextId = 1
   #deaths = 0
+  /** By torrents that have left. */
+  #pastReceived = 0
+  #pastUploaded = 0
 
   constructor ({ log, heapMb = defaultHeapMb, windowBytes = defaultWindowBytes, ...options }: SwarmOptions, tuning: Partial<HostTuning> = {}) {
     super()
@@ -97,6 +100,8 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
       downloadLimitBytes: options.downloadLimitBytes,
       isPortMappingEnabled: options.isPortMappingEnabled,
       isLsdEnabled: options.isLsdEnabled,
+      stunServers: [...options.stunServers],
+      isPanel: options.isPanel,
       allowPrivateNetworks: options.allowPrivateNetworks
     }
     this.#log = log
@@ -116,6 +121,20 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
   /** What is known of the network: where the swarm listens, who reaches it and how. Empty while there is no swarm. */
   get network (): NetworkReport {
     return this.#network
+  }
+
+  /** All torrents together; bytes are counted since the start of the server. */
+  get totals (): SwarmStats {
+    const totals = { peersKnown: 0, peersConnected: 0, receivedBytes: this.#pastReceived, uploadedBytes: this.#pastUploaded, downloadSpeed: 0, uploadSpeed: 0 }
+    for (const { stats } of this.#torrents.values()) {
+      totals.peersKnown += stats.peersKnown
+      totals.peersConnected += stats.peersConnected
+      totals.receivedBytes += stats.receivedBytes
+      totals.uploadedBytes += stats.uploadedBytes
+      totals.downloadSpeed += stats.downloadSpeed
+      totals.uploadSpeed += stats.uploadSpeed
+    }
+    return totals
   }
 
   /** The process id of the swarm, null while there is none. */
@@ -164,17 +183,15 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
       id,
       log: this.#log,
       send: (request) => { this.#host.send(request) },
-      onLeave: () => { this.#torrents.delete(id) }
+      onLeave: ({ receivedBytes, uploadedBytes }) => {
+        this.#torrents.delete(id)
+        this.#pastReceived += receivedBytes
+        this.#pastUploaded += uploadedBytes
+      }
     })
     this.#torrents.set(id, torrent)
     if (this.#status.state === 'ready') torrent.enter()
     return torrent
-  }
-
-  /** Takes the connection of a peer that came in elsewhere, of which these bytes have been read. It is dropped while the swarm is not ready. */
-  takeConnection (socket: Socket, bytes: Buffer): void {
-    if (this.#status.state === 'ready') this.#host.handOver(socket, bytes)
-    else socket.destroy()
   }
 
   /** Leaves all swarms and ends the process: after at most 3 s it is gone. */
@@ -215,14 +232,23 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
         return
       case 'network': this.#setNetwork(reply.report); return
       case 'log': this.#log[reply.level](reply.fields, reply.message); return
-      case 'pong': case 'crash': case 'took': return
+      case 'pong': case 'crash': return
       default: this.#torrents.get(reply.id)?.take(reply)
     }
   }
 
   #setNetwork (report: NetworkReport): void {
     this.#network = report
+    this.#logVerdict(report)
     this.emit('network')
+  }
+
+  #logVerdict ({ verdict, publicEndpoint, advice }: NetworkReport): void {
+    const { kind, confidence, isPending } = verdict
+    const text = `NAT: ${kind} (confidence ${confidence})`
+    if (isPending || text === this.#loggedVerdict || this.#status.state !== 'ready') return
+    this.#loggedVerdict = text
+    this.#log.info({ publicEndpoint, reason: verdict.reason, advice }, text)
   }
 
   #onReady (): void {
@@ -233,6 +259,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
     for (const { reason } of ports.missing) this.#log.warn({ ports }, `${reason}; the swarm listens on port ${port}`)
     if (ports.missing.length === 0) this.#log.info({ port, hasUtp, hasWebRtc }, `the swarm listens on port ${port}`)
     this.#set({ state: 'ready', reason: '' })
+    this.#logVerdict(this.#network)
     for (const torrent of this.#torrents.values()) torrent.enter()
   }
 }
@@ -242,7 +269,7 @@ interface Link {
   readonly id: number
   readonly log: Log
   readonly send: (request: HostRequest) => void
-  readonly onLeave: () => void
+  readonly onLeave: (stats: SwarmStats) => void
 }
 
 /**
@@ -366,9 +393,10 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     this.#store?.off('verified', this.#onVerified)
     this.#store?.off('dropped', this.#onDropped)
     this.#store?.inFlight.off('change', this.#onInFlight)
+    const { stats } = this
     this.#now = noStats
     this.#tellFetching()
-    this.#link.onLeave()
+    this.#link.onLeave(stats)
   }
 
   /** For Swarm: tells a swarm that has just become ready all about this torrent. */

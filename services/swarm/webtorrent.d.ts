@@ -25,6 +25,11 @@ declare module 'webtorrent' {
     readonly _reservations: number
     readonly _cancellations: readonly number[] | null
     reserve (): number
+    cancel (block: number): void
+    /** Takes a block; true: it was the last one. */
+    set: (block: number, bytes: Uint8Array, source: Wire) => boolean
+    /** All blocks in one; null: some are missing. */
+    flush: () => Uint8Array | null
   }
 
   export interface Request {
@@ -36,7 +41,18 @@ declare module 'webtorrent' {
   /** bittorrent-protocol: one connection to a peer, after its handshake. */
   export interface Wire extends EventEmitter {
     readonly peerId: string
+    /** 'tcpIncoming', 'utpOutgoing', 'webrtc' …: what it was meant to be when it was dialled. */
+    readonly type: string
     readonly remoteAddress?: string
+    readonly remotePort?: number
+    readonly isSeeder?: boolean
+    /** What we say of ourselves in the extended handshake (BEP 10), beside `m`; and what the peer said. */
+    readonly extendedHandshake: Record<string, unknown>
+    readonly peerExtendedHandshake: Record<string, unknown>
+    readonly peerExtendedMapping: Record<string, number>
+    readonly _cryptoHandshakeDone: boolean
+    readonly peerChoking: boolean
+    readonly destroyed: boolean
     readonly peerPieces: BitField
     readonly requests: readonly Request[]
     readonly peerAllowedFastSet: number[]
@@ -47,7 +63,20 @@ declare module 'webtorrent' {
     readonly lt_donthave: { donthave (piece: number): void }
     have (piece: number): void
     cancel (piece: number, offset: number, length: number): void
+    extended (extension: string, message: Uint8Array): void
+    use (Extension: new (wire: Wire) => object): void
     destroy (): void
+
+    /** What has come of a message, and how much of it there must be to go on. */
+    readonly _buffer: Uint8Array[]
+    _bufferSize: number
+    readonly _parserSize: number
+    readonly _cryptoSyncPattern?: Uint8Array | null
+    readonly _encryptor?: { encrypt (bytes: Uint8Array): Uint8Array, decrypt (bytes: Uint8Array): Uint8Array } | null
+    readonly _finished: boolean
+    push (bytes: Uint8Array): boolean
+    _push (bytes: Uint8Array): void
+    _write (bytes: Uint8Array, done: (error: null) => void): void
   }
 
   export interface Peer {
@@ -56,7 +85,7 @@ declare module 'webtorrent' {
     readonly connected: boolean
     conn: unknown
     /** Null until connected; its peerId until the BitTorrent handshake. */
-    readonly wire: { readonly peerId: string | null } | null
+    readonly wire: Pick<Wire, 'peerId'> | { readonly peerId: null } | null
     destroy (error?: Error): void
   }
 
@@ -79,6 +108,9 @@ declare module 'webtorrent' {
     infoHash: string
     readonly ready: boolean
     readonly destroyed: boolean
+    readonly paused: boolean
+    /** Undefined before the metadata. */
+    readonly private?: boolean
     readonly announce: readonly string[]
     readonly bitfield: BitField
     readonly pieceLength: number
@@ -90,10 +122,20 @@ declare module 'webtorrent' {
     readonly downloadSpeed: number
     readonly uploadSpeed: number
     readonly discovery: Discovery | null
+    readonly files: ReadonlyArray<{ readonly streamURL: string }>
     addPeer: (address: unknown, source?: string) => boolean
     destroy (options: { destroyStore: boolean }, done: () => void): void
 
     readonly _peers: ReadonlyMap<string, Peer> | null
+    /** Peers that wait to be dialled. */
+    readonly _queue: Peer[] | null
+    /** By piece: whom its blocks that are under way were asked of. */
+    readonly _reservations: ReadonlyArray<Array<Wire | null> | null | undefined>
+    _request: (wire: Wire, piece: number, hotswap: boolean) => boolean
+    _update (): void
+    _updateWire: (wire: Wire) => void
+    readonly _numConns: number
+    readonly _numPending: number
     readonly _selections: Selections
     _critical: boolean[]
     _startupBitfield: Uint8Array
@@ -101,7 +143,7 @@ declare module 'webtorrent' {
     _addPeer: (peer: unknown, type: 'utp' | 'tcp', source?: string) => Peer | null
     _checkDone (): boolean
     _markUnverified (piece: number): void
-    _markVerified (piece: number): void
+    _markVerified: (piece: number) => void
     _onMetadata (metadata: Uint8Array): Promise<void>
     _startDiscovery (): void
     _updateSelections (): void
@@ -117,6 +159,8 @@ declare module 'webtorrent' {
     readonly storeOpts?: object
     readonly storeCacheSlots?: number
     readonly destroyStoreOnDestroy?: boolean
+    /** Believes the store to have everything. */
+    readonly skipVerify?: boolean
   }
 
   export interface ClientOptions {
@@ -132,6 +176,8 @@ declare module 'webtorrent' {
     readonly webSeeds?: boolean
     readonly downloadLimit?: number
     readonly uploadLimit?: number
+    /** Encryption (MSE): 0 none, 1 where the peer has it, 2 always. */
+    readonly secure?: number
   }
 
   export interface DhtNode {
@@ -166,11 +212,14 @@ declare module 'webtorrent' {
     readonly peerId: string
     readonly nodeId: string
     torrentPort: number
+    readonly maxConns: number
     readonly torrents: readonly Torrent[]
     dht: Dht | false | null
     readonly userAgent: string
     add (torrent: string | Uint8Array, options?: AddOptions): Torrent
     seed (input: unknown, options?: object, onSeed?: (torrent: Torrent) => void): Torrent
+    /** WebTorrent's own server, which the benchmarks measure against. */
+    createServer (): { readonly server: import('node:http').Server }
     destroy (done?: (error?: Error | null) => void): void
 
     readonly _connPool: ConnectionPool | null
@@ -182,6 +231,7 @@ declare module 'webtorrent' {
     utpServer?: UtpServer | null
     readonly _onTCPConnectionBound: (socket: Socket) => void
     readonly _onUTPConnectionBound: (connection: Duplex) => void
+    _onConnection: (connection: Duplex & { readonly remoteAddress?: string, readonly remotePort?: number }, type: string) => void
   }
 }
 

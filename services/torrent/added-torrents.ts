@@ -109,7 +109,7 @@ function parseEntry (value: unknown): AddedTorrent | null {
   const { infohash, addedAt, hints, isDone }: Partial<Record<keyof AddedTorrent, unknown>> = value
   if (typeof infohash !== 'string' || !/^[0-9a-f]{40}$/.test(infohash) || typeof addedAt !== 'string') return null
   if (typeof hints !== 'object' || hints === null) return null
-  const { name, trackers, webSeeds, acceptableSources, exactSources, peers }: Partial<Record<keyof Hints, unknown>> = hints
+  const { name, trackers, webSeeds, acceptableSources, exactSources, peers, selectOnly }: Partial<Record<keyof Hints, unknown>> = hints
   return {
     infohash,
     addedAt,
@@ -120,7 +120,8 @@ function parseEntry (value: unknown): AddedTorrent | null {
       webSeeds: texts(webSeeds),
       acceptableSources: texts(acceptableSources),
       exactSources: texts(exactSources),
-      peers: texts(peers)
+      peers: texts(peers),
+      selectOnly: Array.isArray(selectOnly) ? selectOnly.filter((index) => Number.isSafeInteger(index) && index >= 0) : []
     }
   }
 }

@@ -1,17 +1,18 @@
 import { pause } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
-import { isVideo } from '../http/content-type.ts'
 import { Slots } from '../slots.ts'
 import { NothingServes } from '../source-walk.ts'
 import { AddedTorrents } from './added-torrents.ts'
-import { selectFile } from './file-selection.ts'
+import { fileStatusOf, httpStatusOf, isDefaultFile, mainFile, offeredFiles, reasonOf, selectedFiles, stateOf } from './torrent-status.ts'
 import type { CacheIndex } from '../cache/cache-index.ts'
 import type { StoredFiles } from '../cache/stored-files.ts'
+import type { EventBus } from '../events.ts'
 import type { Log } from '../log.ts'
 import type { SourceChain } from '../source-chain.ts'
-import type { Metadata } from './metadata.ts'
+import type { Addition } from './addition.ts'
 import type { AddedTorrent } from './added-torrents.ts'
-import type { Hints, Torrent } from './torrent.ts'
+import type { DownloadState, FileStatus, TorrentStatus } from './torrent-status.ts'
+import type { Hints } from './torrent.ts'
 import type { Torrents } from './torrents.ts'
 
 export interface TorrentListOptions {
@@ -24,61 +25,18 @@ export interface TorrentListOptions {
   readonly maxDownloads: number
   /** What was added before is known and left alone; nothing is written. */
   readonly isReadOnly?: boolean
+  /** Is told what is added and removed. */
+  readonly events: EventBus
   readonly log: Log
 }
 
-/** `queued`: added, its download has not begun or waits to be tried again. `idle`: known, and nobody asks for it. */
-export type TorrentState = 'queued' | 'metadata' | 'downloading' | 'cached' | 'ready' | 'idle'
-
-export interface FileStatus {
-  readonly index: number
-  readonly name: string
-  readonly path: string
-  readonly length: number
-  readonly downloaded: number
-  readonly progress: number
-  readonly isVideo: boolean
+/** A stretch of a list: `limit` entries from `offset` on. */
+export interface Page {
+  readonly offset: number
+  readonly limit: number
 }
 
-/** What a download from mirrors says of itself, as in its `[Hybrid] Progress` lines. Bytes, bytes per second, seconds. */
-export interface HttpStatus {
-  readonly downloaded: number
-  readonly length: number
-  readonly downloadSpeed: number
-  /** null: nothing comes. */
-  readonly eta: number | null
-  /** Those that it is being fetched from. */
-  readonly mirrors: readonly string[]
-}
-
-/** What the API says of one torrent. Bytes, bytes per second; progress from 0 to 1. */
-export interface TorrentStatus {
-  readonly infoHash: string
-  readonly name: string | null
-  readonly status: TorrentState
-  /** The default file is in the cache. */
-  readonly cached: boolean
-  readonly length: number | null
-  readonly downloaded: number
-  readonly progress: number
-  readonly downloadSpeed: number
-  readonly peers: number
-  readonly source: string | null
-  /** null: nothing is being fetched from mirrors. */
-  readonly http: HttpStatus | null
-  /** What it waits for, in words; null when it waits for nothing. */
-  readonly reason: string | null
-  readonly fileIndex: number | null
-  readonly files: readonly FileStatus[]
-  readonly addedAt: string | null
-}
-
-interface Download {
-  readonly controller: AbortController
-  source: string | null
-  reason: string | null
-  isDone: boolean
-}
+type Download = { -readonly [Key in keyof DownloadState]: DownloadState[Key] } & { readonly controller: AbortController }
 
 const RETRY_PAUSE_MS = { first: 5_000, longest: 300_000 }
 const ADDED_LIMIT = 10_000
@@ -97,6 +55,7 @@ export class TorrentList {
   readonly #speeds = new Map<string, { receivedBytes: number, bytesPerSecond: number }>()
   readonly #timer: NodeJS.Timeout
   readonly #tasks = new Set<Promise<void>>()
+  readonly #changed = new Set<string>()
   #isClosed = false
 
   private constructor (options: TorrentListOptions, added: AddedTorrents) {
@@ -120,22 +79,26 @@ export class TorrentList {
   }
 
   /**
-   * Adds a torrent, or asks for it again; its download runs from now on by itself. Returns false when the list is full.
-   * Throws STORE_FAILED when the list cannot be written; then nothing was added.
+   * Adds a torrent, or asks for it again; its download runs from now on by itself. Returns what is refused and why, or
+   * null when it was added. Throws STORE_FAILED when the list cannot be written; then nothing was added.
    */
-  async add (infohash: string, hints: Hints): Promise<boolean> {
+  async add ({ infohash, hints, metadata }: Addition): Promise<'full' | 'read-only' | null> {
+    const { events, isReadOnly = false, sources, torrents } = this.#options
+    if (isReadOnly) return 'read-only'
     const before = this.#added.get(infohash)
-    if (before === undefined && this.#added.size >= ADDED_LIMIT) return false
+    if (before === undefined && this.#added.size >= ADDED_LIMIT) return 'full'
+    if (metadata !== null) await torrents.keep(metadata)
     const entry = { infohash, hints, addedAt: before?.addedAt ?? new Date().toISOString(), isDone: false }
     await this.#added.add(entry)
     // Removed, or added once more, while it was written: that counts.
-    if (this.#added.get(infohash) !== entry) return true
+    if (this.#added.get(infohash) !== entry) return null
     // Adding again is asking again, whatever failed before.
-    this.#options.sources.forgetFailures(infohash)
-    this.#options.torrents.remember(infohash, hints)
+    sources.forgetFailures(infohash)
+    torrents.remember(infohash, hints)
     this.#stop(infohash)
     this.#start(entry)
-    return true
+    events.emit({ type: 'added', infohash })
+    return null
   }
 
   /** Stops a torrent and forgets it; with `deleteFiles` what the server stored of it goes too. Returns false when it is unknown. */
@@ -147,11 +110,12 @@ export class TorrentList {
     const forgotten = this.#added.remove(infohash)
     await this.#options.torrents.remove(infohash, { deleteFiles })
     await forgotten
+    this.#options.events.emit({ type: 'removed', infohash })
     return true
   }
 
-  /** Every torrent that was added, runs, or has a file in the cache; what was added last comes first. */
-  async list (): Promise<TorrentStatus[]> {
+  /** Torrents that were added, run, or have a file in the cache; what was added last comes first. `total`: how many there are. */
+  async list ({ offset, limit }: Page): Promise<{ total: number, entries: TorrentStatus[] }> {
     const { torrents, cache } = this.#options
     const cached = await cache.list()
     const infohashes = new Set([
@@ -159,8 +123,13 @@ export class TorrentList {
       ...torrents.list().map(({ infohash }) => infohash),
       ...cached.map(({ infohash }) => infohash)
     ])
-    const statuses = await Promise.all([...infohashes].map(async (infohash) => await this.status(infohash)))
-    return statuses.filter((status) => status !== null)
+    const entries = []
+    // One after the other: each may read its metadata from the disk.
+    for (const infohash of [...infohashes].slice(offset, offset + limit)) {
+      const status = await this.status(infohash)
+      if (status !== null) entries.push(status)
+    }
+    return { total: infohashes.size, entries }
   }
 
   /** What is known of this torrent; null when it was never heard of. Starts nothing. */
@@ -170,28 +139,61 @@ export class TorrentList {
     const download = this.#downloads.get(infohash)
     const torrent = torrents.get(infohash)
     const metadata = await torrents.knownMetadata(infohash)
-    const cached = await cache.find(infohash, null, metadata)
+    const selected = metadata === null ? [] : selectedFiles(metadata, added?.hints.selectOnly)
+    const file = metadata === null ? null : mainFile(metadata, selected)
+    const wanted = metadata === null || file === null || isDefaultFile(metadata, file) ? null : file.index
+    const cached = await cache.find(infohash, wanted, metadata)
     if (added === undefined && torrent === null && metadata === null && cached === null) return null
-    const file = metadata === null ? null : selectFile(metadata, null)
-    const length = file?.lengthBytes ?? cached?.lengthBytes ?? null
-    const downloaded = cached !== null ? cached.lengthBytes : file === null ? 0 : torrent?.store?.verifiedBytesOf(file.index) ?? 0
+    const others = selected.filter((other) => other !== file)
+    const stored = this.#storedIndexes(infohash)
+    const isCached = cached !== null && others.every(({ index }) => stored.has(index))
+    const bytesOf = (index: number): number => torrent?.store?.verifiedBytesOf(index) ?? 0
+    const length = file === null ? cached?.lengthBytes ?? null : selected.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0)
+    const main = cached !== null ? (file ?? cached).lengthBytes : file === null ? 0 : bytesOf(file.index)
+    const downloaded = main + others.reduce((sum, { index, lengthBytes }) => sum + (stored.has(index) ? lengthBytes : bytesOf(index)), 0)
     return {
       infoHash: infohash,
       name: metadata?.name ?? torrent?.name ?? added?.hints.name ?? cached?.name ?? null,
-      status: stateOf({ isCached: cached !== null, download, torrent }),
-      cached: cached !== null,
+      status: stateOf({ isCached, download, torrent }),
+      cached: isCached,
       length,
       downloaded,
-      progress: cached !== null || length === 0 ? 1 : length === null ? 0 : downloaded / length,
+      progress: isCached || length === 0 ? 1 : length === null ? 0 : downloaded / length,
       downloadSpeed: Math.round(this.#speeds.get(infohash)?.bytesPerSecond ?? 0),
       peers: torrent?.peersConnected ?? 0,
       source: download?.source ?? null,
       http: httpStatusOf(torrent),
-      reason: cached !== null ? null : reasonOf(download, torrent),
+      reason: isCached ? null : reasonOf(download, torrent),
       fileIndex: file?.index ?? cached?.fileIndex ?? null,
-      files: this.#files(infohash, metadata, torrent),
+      isDefaultFile: wanted === null,
+      fileCount: metadata === null ? null : offeredFiles(metadata).length,
       addedAt: added?.addedAt ?? null
     }
+  }
+
+  /** The files of a torrent whose metadata is known, in its order; of any other none. `total`: how many there are. */
+  async files (infohash: string, { offset, limit }: Page): Promise<{ total: number, entries: FileStatus[] }> {
+    const metadata = await this.#options.torrents.knownMetadata(infohash)
+    if (metadata === null) return { total: 0, entries: [] }
+    const offered = offeredFiles(metadata)
+    const selected = new Set(selectedFiles(metadata, this.#added.get(infohash)?.hints.selectOnly))
+    const stored = this.#storedIndexes(infohash)
+    const store = this.#options.torrents.get(infohash)?.store
+    const entries = offered.slice(offset, offset + limit).map((file) =>
+      fileStatusOf(file, stored.has(file.index) ? file.lengthBytes : store?.verifiedBytesOf(file.index) ?? 0, selected.has(file)))
+    return { total: offered.length, entries }
+  }
+
+  /** Would `list` name it? */
+  isListed ({ infoHash, cached, addedAt }: TorrentStatus): boolean {
+    return addedAt !== null || cached || this.#options.torrents.get(infoHash) !== null
+  }
+
+  /** The torrents whose download went on, failed or ended since this was asked last; those that run are not told apart. */
+  takeChanged (): Set<string> {
+    const changed = new Set(this.#changed)
+    this.#changed.clear()
+    return changed
   }
 
   /** Stops all downloads; what was added stays added. */
@@ -202,19 +204,15 @@ export class TorrentList {
     await Promise.all(this.#tasks)
   }
 
-  #files (infohash: string, metadata: Metadata | null, torrent: Torrent | null): FileStatus[] {
-    const stored = new Set(this.#options.stored.list().filter((file) => file.infohash === infohash).map(({ fileIndex }) => fileIndex))
-    const files = (metadata?.files ?? []).filter(({ isPadding }) => !isPadding)
-    return files.map(({ index, name, path, lengthBytes }) => {
-      const downloaded = stored.has(index) ? lengthBytes : torrent?.store?.verifiedBytesOf(index) ?? 0
-      return { index, name, path, length: lengthBytes, downloaded, progress: lengthBytes === 0 ? 1 : downloaded / lengthBytes, isVideo: isVideo(name) }
-    })
+  #storedIndexes (infohash: string): Set<number> {
+    return new Set(this.#options.stored.list().flatMap((file) => file.infohash === infohash ? [file.fileIndex] : []))
   }
 
   #start (added: AddedTorrent): void {
     if (this.#isClosed) return
     const download: Download = { controller: new AbortController(), source: null, reason: null, isDone: false }
     this.#downloads.set(added.infohash, download)
+    this.#changed.add(added.infohash)
     const task = this.#run(added, download).finally(() => { this.#tasks.delete(task) })
     this.#tasks.add(task)
   }
@@ -234,6 +232,7 @@ export class TorrentList {
         await this.#slots.run(async () => { await this.#downloadOnce(infohash, hints, download, signal) }, signal)
         download.isDone = true
         download.reason = null
+        this.#changed.add(infohash)
         await this.#noteDone(added)
         return
       } catch (error) {
@@ -242,6 +241,7 @@ export class TorrentList {
         download.reason = error instanceof NothingServes
           ? error.refusals.map(({ source, message }) => `${source}: ${message}`).join('; ') || 'no source has it'
           : String(error instanceof Error ? error.message : error)
+        this.#changed.add(infohash)
         this.#options.log.warn({ infohash, reason: download.reason }, `download failed, next try in ${pauseMs / 1000} s`)
       }
       await pause(pauseMs, signal).catch(() => {})
@@ -261,10 +261,23 @@ export class TorrentList {
   }
 
   async #downloadOnce (infohash: string, hints: Hints, download: Download, signal: AbortSignal): Promise<void> {
-    const request = { infohash, fileIndex: null, trackers: [...hints.trackers ?? []], head: { start: 0 } }
+    const { sources, torrents } = this.#options
+    const { trackers = [], selectOnly = [] } = hints
+    if (selectOnly.length > 0) {
+      // Brings the metadata, and no byte of a file.
+      await sources.open({ infohash, fileIndex: null, trackers, head: null }, signal)
+    }
+    const metadata = selectOnly.length > 0 ? await torrents.knownMetadata(infohash) : null
+    const indexes = metadata === null ? [null] : selectedFiles(metadata, selectOnly).map(({ index }) => index)
+    for (const index of indexes) await this.#downloadFile(infohash, hints, index, download, signal)
+  }
+
+  async #downloadFile (infohash: string, hints: Hints, fileIndex: number | null, download: Download, signal: AbortSignal): Promise<void> {
+    const request = { infohash, fileIndex, trackers: [...hints.trackers ?? []], head: { start: 0 } }
     const { file } = await this.#options.sources.open(request, signal)
     download.source = file.source
     download.reason = null
+    this.#changed.add(infohash)
     if (!file.isLocal && !file.isVerified) throw new CodedError('METADATA_NOT_FOUND', 'there is an unverified copy only, which can be streamed, and is not stored')
     if (file.isLocal || file.lengthBytes === 0) return
     const bytes = file.read({ start: 0, end: file.lengthBytes - 1 }, signal)[Symbol.asyncIterator]()
@@ -281,29 +294,4 @@ export class TorrentList {
     }
     for (const infohash of this.#speeds.keys()) if (!running.has(infohash)) this.#speeds.delete(infohash)
   }
-}
-
-function stateOf ({ isCached, download, torrent }: { isCached: boolean, download: Download | undefined, torrent: Torrent | null }): TorrentState {
-  if (isCached) return 'cached'
-  if (download?.isDone === true) return 'ready'
-  if (torrent !== null) return torrent.metadata === null ? 'metadata' : 'downloading'
-  return download === undefined ? 'idle' : 'queued'
-}
-
-function httpStatusOf (torrent: Torrent | null): HttpStatus | null {
-  const progress = torrent?.fillers.find(({ progress }) => progress !== undefined)?.progress
-  if (progress === undefined) return null
-  const { verifiedBytes, totalBytes, bytesPerSecond, secondsLeft, mirrors } = progress
-  return { downloaded: verifiedBytes, length: totalBytes, downloadSpeed: Math.round(bytesPerSecond), eta: secondsLeft, mirrors }
-}
-
-function reasonOf (download: Download | undefined, torrent: Torrent | null): string | null {
-  if (download?.isDone === true) return null
-  const fillers = torrent?.fillers.map(({ name, state }) => `${name}: ${state}`) ?? []
-  if (download?.source == null && download?.reason != null) return download.reason
-  if (torrent !== null && torrent.metadata === null) {
-    const lookup = torrent.lookupFailure
-    return ['waiting for metadata', ...lookup === null ? [] : [lookup.message], ...fillers].join('; ')
-  }
-  return fillers.length > 0 ? fillers.join('; ') : null
 }

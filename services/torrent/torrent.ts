@@ -22,6 +22,8 @@ export interface Hints {
   readonly acceptableSources?: readonly string[]
   readonly exactSources?: readonly string[]
   readonly peers?: readonly string[]
+  /** The files to download when it is added, ascending; absent or empty: the default one. */
+  readonly selectOnly?: readonly number[]
   /** Servers that wait for this torrent, as in StreamRequest. */
   readonly hops?: readonly string[]
 }

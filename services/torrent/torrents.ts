@@ -79,6 +79,7 @@ export class Torrents {
   readonly #room: TorrentRoom
   readonly #use: StreamUse
   #isClosed = false
+  #verifiedPieces = 0
 
   constructor (options: TorrentsOptions) {
     this.#options = options
@@ -91,6 +92,9 @@ export class Torrents {
     return [...this.#entries.values()].map(({ torrent }) => torrent)
   }
 
+  /** Pieces that came in verified, over all torrents since the start of the server. */
+  get verifiedPieces (): number { return this.#verifiedPieces }
+
   get (infohash: string): Torrent | null {
     return this.#entries.get(infohash)?.torrent ?? null
   }
@@ -102,6 +106,14 @@ export class Torrents {
     const torrent = this.get(infohash)
     torrent?.addHints(hints)
     torrent?.askAgain()
+  }
+
+  /** Keeps metadata that somebody brought, for whoever runs the torrent now or later; what is known already stays as it is. Throws STORE_FAILED. */
+  async keep (metadata: Metadata): Promise<void> {
+    const { infohash } = metadata
+    await this.#closing.get(infohash)
+    if (await this.knownMetadata(infohash) === null) await this.#keepMetadata(metadata)
+    await this.get(infohash)?.provide(metadata)
   }
 
   forget (infohash: string): void {
@@ -345,6 +357,7 @@ export class Torrents {
         await this.#giveUpWhatDoesNotFit(metadata)
         const promoted = await this.#promotedOf(infohash)
         const store = await PieceStore.open({ metadata, directory: this.#partialDirectory(infohash), promoted, room: this.#room, log: this.#options.log })
+        store.on('verified', () => { this.#verifiedPieces++ })
         store.on('finished', (fileIndex) => {
           const promotion = this.#promote(store, metadata, fileIndex).catch((error: unknown) => {
             this.#options.log.error({ infohash, fileIndex, err: error }, 'finished file could not be moved into the cache; it stays with the unfinished ones')

@@ -16,7 +16,7 @@ t.test('200 torrents added at the same moment are all there, each once', async (
   const infohashes = Array.from({ length: 200 }, (_, i) => i.toString(16).padStart(40, 'e'))
   const answers = await Promise.all(infohashes.map(async (infoHash) => (await post(url, { infoHash })).status))
   t.same(new Set(answers), new Set([202]))
-  t.equal((await app.torrentList.list()).length, 200)
+  t.equal((await app.torrentList.list({ offset: 0, limit: 1 })).total, 200)
 })
 
 t.test('an added torrent that was downloaded, and has gone from the cache since, is fetched again only when it is added again', async (t) => {

@@ -19,6 +19,7 @@ t.test('each route answers beside its neighbours, and beside the patterns that s
     [`/${hash}/remove`]: 'remove',
     '/manifest.json': 'manifest',
     '/:resource(^(?:catalog|meta|stream|subtitles)$)/:type/:id.json': 'addon',
+    '/:resource(^(?:catalog|meta|stream|subtitles)$)/:type/:id/:extra.json': 'addon with extra',
     '/:config/manifest.json': 'manifest with config',
     '/t/:secret/*': 'secret'
   }
@@ -35,6 +36,9 @@ t.test('each route answers beside its neighbours, and beside the patterns that s
     ['/manifest.json', 'manifest'],
     ['/stream/movie/tt0032138.json', 'addon'],
     [`/stream/other/bt:${infohash}.json`, 'addon'],
+    ['/stream/series/tt0386676:1:1/videoSize=1&filename=a.mkv.json', 'addon with extra'],
+    ['/stream/movie/0/skip=1.json', 'addon with extra'],
+    [`/stream/${infohash}/x/skip=1.json`, 'addon with extra'],
     ['/eyJhIjoxfQ/manifest.json', 'manifest with config'],
     ['/stream/manifest.json', 'manifest with config'],
     ['/t/abc/stream/movie/x.json', 'secret']
@@ -44,6 +48,9 @@ t.test('each route answers beside its neighbours, and beside the patterns that s
     [`/stream/proxy/${infohash}`, 404, { error: 'Stream not found' }],
     ['/stream/proxy/nonexistent123456789', 404, { error: 'Stream not found' }],
     ['/stream/proxy/manifest.json', 404, { error: 'Stream not found' }],
+    [`/stream/${infohash}/0/Film.mp4`, 404, { error: 'Stream not found' }],
+    [`/stream/${infohash}/0/skip=1.json`, 404, { error: 'Stream not found' }],
+    ['/stream/magnet?uri=x', 404, { error: 'Stream not found' }],
     ['/api/torrents', 200, { success: true, data: [] }],
     [`/api/torrents/${infohash}`, 404, { error: 'Torrent not found', infoHash: infohash }],
     [`/api/torrents/${infohash}/files`, 404, { error: 'Torrent not found' }],

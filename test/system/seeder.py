@@ -1,6 +1,7 @@
 """A BitTorrent client by libtorrent, for tests. Prints one JSON line when it listens; ends when its stdin closes.
 
-The address space is loopback: no local discovery, no port mapping, no DHT but the nodes it is given.
+It knows nobody but whom it is given: no local discovery, no port mapping, no DHT but those nodes. Each line on its stdin
+is answered with one JSON line of what it has counted.
 """
 import argparse
 import json
@@ -15,21 +16,26 @@ except ImportError as error:
     sys.exit(3)
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--torrent", required=True, help="path of the .torrent")
+parser.add_argument("--torrent", required=True, action="append", help="path of the .torrent; may be repeated")
 parser.add_argument("--content", required=True, help="directory that holds the torrent's files")
 parser.add_argument("--port", type=int, default=0)
 parser.add_argument("--address", default="127.0.0.1")
 parser.add_argument("--dht", action="append", default=[], metavar="HOST:PORT", help="bootstrap node; without one there is no DHT")
 parser.add_argument("--peer", action="append", default=[], metavar="HOST:PORT", help="peer to connect to")
 parser.add_argument("--transport", choices=["both", "tcp", "utp"], default="both")
-parser.add_argument("--encryption", choices=["plain", "forced"], help="of connections that it begins; default: libtorrent's own choice")
 parser.add_argument("--upload-limit", type=int, default=0, help="bytes a second, 0 for none")
+parser.add_argument("--download-limit", type=int, default=0, help="bytes a second, 0 for none")
+parser.add_argument("--keep-redundant", action="store_true", help="stays connected to peers that need nothing of it, nor it of them")
+parser.add_argument("--connect-timeout", type=int, default=15, help="seconds until a dial by TCP has failed")
 parser.add_argument("--passive", action="store_true", help="connects to nobody, only accepts")
 parser.add_argument("--leech", action="store_true", help="has nothing yet: downloads")
+parser.add_argument("--encryption", choices=["enabled", "forced", "off"], default="enabled", help="MSE, in and out")
+parser.add_argument("--unchecked", action="store_true", help="believes its files, whatever is in them")
 args = parser.parse_args()
 
 with_tcp = args.transport != "utp"
 with_utp = args.transport != "tcp"
+policy = int({"enabled": lt.enc_policy.pe_enabled, "forced": lt.enc_policy.pe_forced, "off": lt.enc_policy.pe_disabled}[args.encryption])
 session = lt.session({
     "listen_interfaces": "%s:%d" % (args.address, args.port),
     "allow_multiple_connections_per_ip": True,
@@ -53,30 +59,39 @@ session = lt.session({
     "announce_to_all_trackers": True,
     "announce_to_all_tiers": True,
     "upload_rate_limit": args.upload_limit,
+    "download_rate_limit": args.download_limit,
+    "close_redundant_connections": not args.keep_redundant,
+    "peer_connect_timeout": args.connect_timeout,
     "unchoke_slots_limit": 64,
+    "disable_hash_checks": args.unchecked,
+    "in_enc_policy": policy,
+    "out_enc_policy": policy,
+    "allowed_enc_level": int(lt.enc_level.pe_both),
     "alert_mask": lt.alert.category_t.status_notification | lt.alert.category_t.error_notification,
 })
-
-if args.encryption:
-    policy = lt.enc_policy.forced if args.encryption == "forced" else lt.enc_policy.disabled
-    session.apply_settings({"out_enc_policy": int(policy), "in_enc_policy": int(policy)})
 
 # Loopback counts as a local network, which has no rate limit by itself.
 everybody = lt.ip_filter()
 everybody.add_rule("0.0.0.0", "255.255.255.255", 1 << lt.session.global_peer_class_id)
 session.set_peer_class_filter(everybody)
 
-params = lt.add_torrent_params()
-params.ti = lt.torrent_info(args.torrent)
-params.save_path = args.content
-if not args.leech:
-    params.flags |= lt.torrent_flags.seed_mode
-params.flags &= ~lt.torrent_flags.auto_managed
-params.flags &= ~lt.torrent_flags.paused
-torrent = session.add_torrent(params)
-for peer in args.peer:
-    host, _, port = peer.rpartition(":")
-    torrent.connect_peer((host, int(port)))
+# Python has no name for it.
+UTP_SOCKET = 1 << 17
+
+torrents = []
+for path in args.torrent:
+    params = lt.add_torrent_params()
+    params.ti = lt.torrent_info(path)
+    params.save_path = args.content
+    if not args.leech:
+        params.flags |= lt.torrent_flags.seed_mode
+    params.flags &= ~lt.torrent_flags.auto_managed
+    params.flags &= ~lt.torrent_flags.paused
+    torrents.append(session.add_torrent(params))
+for torrent in torrents:
+    for peer in args.peer:
+        host, _, port = peer.rpartition(":")
+        torrent.connect_peer((host, int(port)))
 
 deadline = time.monotonic() + 20
 while session.listen_port() == 0:
@@ -94,23 +109,39 @@ def announce():
         for node in args.dht:
             host, _, port = node.rpartition(":")
             session.add_dht_node((host, int(port)))
-        torrent.force_dht_announce()
+        for torrent in torrents:
+            torrent.force_dht_announce()
         time.sleep(0.5)
 
 
 threading.Thread(target=announce, daemon=True).start()
 
 
+def counts(torrent):
+    status = torrent.status()
+    return {
+        "infohash": str(torrent.info_hash()),
+        "uploaded": status.total_payload_upload,
+        "downloaded": status.total_payload_download,
+        "peers": status.num_peers,
+        "isSeeding": status.is_seeding,
+        # Of those that are connected, handshakes done.
+        "connected": [{
+            "address": "%s:%d" % peer.ip,
+            "isUtp": bool(peer.flags & UTP_SOCKET),
+            "isOutgoing": bool(peer.flags & lt.peer_info.local_connection),
+            "isHolepunched": bool(peer.flags & lt.peer_info.holepunched),
+            "received": peer.total_download,
+            "sent": peer.total_upload,
+        } for peer in torrent.get_peer_info() if not peer.flags & (lt.peer_info.connecting | lt.peer_info.handshake)],
+    }
+
+
 def talk():
-    """Answers each line on stdin with one JSON line of what the session counts."""
+    """The counts of the first torrent, and in `torrents` those of each."""
     for _ in sys.stdin:
-        status = torrent.status()
-        print(json.dumps({
-            "uploaded": status.total_payload_upload,
-            "downloaded": status.total_payload_download,
-            "peers": status.num_peers,
-            "isSeeding": status.is_seeding,
-        }), flush=True)
+        each = [counts(torrent) for torrent in torrents]
+        print(json.dumps({**each[0], "torrents": each}), flush=True)
 
 
 # The main thread waits here; when the test's process dies, stdin ends and so does this.

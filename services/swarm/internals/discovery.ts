@@ -64,6 +64,21 @@ export function guardDht (client: WebTorrent, mayAsk: (address: string) => boole
   }
 }
 
+/**
+ * Calls back with what becomes of each query of the DHT: the node's answer, or null where it was silent. Of other failures
+ * nothing is said. Call it before guardDht.
+ */
+export function watchDht (client: WebTorrent, onOutcome: (node: string, answer: { readonly ip?: unknown } | null) => void): void {
+  const socket = client.dht ? client.dht._rpc.socket : null
+  if (socket === null) return
+  const query = socket.query.bind(socket)
+  socket.query = (peer, message, callback) => query(peer, message, (error, answer, node) => {
+    if (error === null && typeof answer === 'object' && answer !== null) onOutcome(peer.host, answer)
+    else if (error !== null && 'code' in error && error.code === 'ETIMEDOUT') onOutcome(peer.host, null)
+    callback?.(error, answer, node)
+  })
+}
+
 /** Nodes in the DHT's routing table. */
 export function dhtNodes (client: WebTorrent): number {
   return client.dht ? client.dht.nodes.count() : 0

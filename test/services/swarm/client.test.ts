@@ -29,6 +29,8 @@ const alone: HostOptions = {
   downloadLimitBytes: -1,
   isPortMappingEnabled: false,
   isLsdEnabled: false,
+  stunServers: [],
+  isPanel: false,
   allowPrivateNetworks: true
 }
 

@@ -31,7 +31,7 @@ t.test('the first way answers -> the second is never tried', async (t) => {
   const first = await startServer(t)
   const second = await startServer(t)
   const winners: Duplex[] = []
-  const dial = new Dial(first.open, second.open, 50, (winner) => { winners.push(winner) })
+  const dial = new Dial([first.open, second.open], { delayMs: 50 }, (winner) => { winners.push(winner) })
   await once(dial, 'connect')
   t.equal(winners.length, 1, 'the winner was handed over before connect')
   const closed = once(dial, 'close')
@@ -44,7 +44,7 @@ t.test('the first way is silent -> the second connects soon, and the first is dr
   const server = await startServer(t)
   const first = silence()
   const startedAt = performance.now()
-  const dial = new Dial(() => first, server.open, 50, () => {})
+  const dial = new Dial([() => first, server.open], { delayMs: 50 }, () => {})
   await once(dial, 'connect')
   t.ok(performance.now() - startedAt >= 45, 'the first was alone for a while')
   t.ok(first.destroyed)
@@ -53,7 +53,7 @@ t.test('the first way is silent -> the second connects soon, and the first is dr
 t.test('the first way is refused -> the second is tried at once', async (t) => {
   const server = await startServer(t)
   const dead = await freePort()
-  const dial = new Dial(() => connect(dead, '127.0.0.1'), server.open, 60_000, () => {})
+  const dial = new Dial([() => connect(dead, '127.0.0.1'), server.open], { delayMs: 60_000 }, () => {})
   await once(dial, 'connect')
   t.equal(server.connections(), 1)
 })
@@ -61,7 +61,7 @@ t.test('the first way is refused -> the second is tried at once', async (t) => {
 t.test('both are refused -> one error, one close', async (t) => {
   const dead = await freePort()
   const open = (): Duplex => connect(dead, '127.0.0.1')
-  const dial = new Dial(open, open, 50, () => { t.fail('nobody won') })
+  const dial = new Dial([open, open], { delayMs: 50 }, () => { t.fail('nobody won') })
   const heard: string[] = []
   dial.on('error', (error) => { heard.push(`error ${'code' in error ? String(error.code) : ''}`) })
   await new Promise<void>(resolve => {
@@ -81,7 +81,7 @@ t.test('given up while it dials -> close, no error, and nothing stays open', asy
     attempts.push(attempt)
     return attempt
   }
-  const dial = new Dial(open, open, 10, () => { t.fail('nobody won') })
+  const dial = new Dial([open, open], { delayMs: 10 }, () => { t.fail('nobody won') })
   dial.on('error', () => { t.fail('no error') })
   const closed = once(dial, 'close')
   dial.destroy()
@@ -92,8 +92,41 @@ t.test('given up while it dials -> close, no error, and nothing stays open', asy
 
 t.test('a way that connects after the end is closed', async (t) => {
   const late = silence()
-  const dial = new Dial(() => late, silence, 60_000, () => { t.fail('too late') })
+  const dial = new Dial([() => late, silence], { delayMs: 60_000 }, () => { t.fail('too late') })
   dial.destroy()
   late.emit('connect')
   t.ok(late.destroyed)
+})
+
+t.test('with a limit: ways are tried in their time, failed ones hurry none, and the end is one error', async (t) => {
+  const startedAt = performance.now()
+  const tries: number[] = []
+  const refused = (): Duplex => {
+    tries.push(performance.now() - startedAt)
+    const attempt = silence()
+    process.nextTick(() => { attempt.destroy(new Error('refused')) })
+    return attempt
+  }
+  const dial = new Dial([refused, refused, refused], { delayMs: 60, limitMs: 300 }, () => { t.fail('nobody won') })
+  dial.on('close', () => { t.fail('it would be dialled again') })
+  const [error] = await once(dial, 'error')
+  t.match(error, { message: 'refused' })
+  t.ok(performance.now() - startedAt >= 295)
+  t.equal(tries.length, 3)
+  t.ok((tries[1] ?? 0) >= 55 && (tries[2] ?? 0) >= 115, tries.join())
+  t.ok(dial.destroyed)
+})
+
+t.test('with a limit, given up before -> one error, and a winner closes as any', async (t) => {
+  const dial = new Dial([silence], { delayMs: 60, limitMs: 60_000 }, () => {})
+  const failed = once(dial, 'error')
+  dial.destroy()
+  await failed
+  const server = await startServer(t)
+  const winners: Duplex[] = []
+  const won = new Dial([silence, server.open], { delayMs: 10, limitMs: 60_000 }, (winner) => { winners.push(winner) })
+  await once(won, 'connect')
+  const closed = once(won, 'close')
+  winners[0]?.destroy()
+  await closed
 })

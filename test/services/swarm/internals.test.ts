@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { EventEmitter, once } from 'node:events'
+import { connect } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
 import type WebTorrent from 'webtorrent'
@@ -7,13 +8,15 @@ import type { ClientOptions, Peer, Torrent, Wire } from 'webtorrent'
 import { Geometry } from '../../../services/pieces/geometry.ts'
 import { PieceFiles } from '../../../services/pieces/piece-files.ts'
 import { ChunkStore } from '../../../services/swarm/chunk-store.ts'
-import { dialTcpBesideUtp, guardPeers, keepIncomingPeers, peerCounts } from '../../../services/swarm/internals/connections.ts'
+import { askedFor, judgeBlocks, releaseRequests } from '../../../services/swarm/internals/blocks.ts'
+import { dialTcpBesideUtp, dropPeers, guardIncoming, guardPeers, guardRedials, keepIncomingPeers, peerCounts } from '../../../services/swarm/internals/connections.ts'
 import { dhtNodes, guardDht, tameLocalDiscovery } from '../../../services/swarm/internals/discovery.ts'
 import { holdMetadata, onInfo } from '../../../services/swarm/internals/metadata.ts'
 import { cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled, select } from '../../../services/swarm/internals/pieces.ts'
 import { growPipeline, ignoreAllowedFast, trustFromStart } from '../../../services/swarm/internals/requests.ts'
 import { makeTorrent, startDht, temporaryDirectory, testBytes, until } from '../../testnet.ts'
 import type { TestTorrent } from '../../testnet.ts'
+import { startBadPeer } from './bad-peer.ts'
 import { startClient, startSeed } from './webtorrent-seed.ts'
 import type { Seed } from './webtorrent-seed.ts'
 
@@ -88,7 +91,7 @@ t.test('a peer that has only TCP is connected within a second or two', async (t)
   const seed = await startSeed(t, film, { utp: false })
   const leech = await startLeech(t, film)
   if (!leech.client.utp) return t.pass('no uTP on this machine', { skip: 'no uTP on this machine' })
-  dialTcpBesideUtp(leech.client, 500)
+  dialTcpBesideUtp(leech.client, () => 500)
   const startedAt = performance.now()
   const wire = await connected(leech, seed)
   t.ok(performance.now() - startedAt < 3_000, `after ${Math.round(performance.now() - startedAt)} ms`)
@@ -106,7 +109,7 @@ t.test('a peer that has uTP is connected by uTP', async (t) => {
   const seed = await startSeed(t, film)
   const leech = await startLeech(t, film)
   if (!leech.client.utp) return t.pass('no uTP on this machine', { skip: 'no uTP on this machine' })
-  dialTcpBesideUtp(leech.client, 500)
+  dialTcpBesideUtp(leech.client, () => 500)
   await connected(leech, seed)
   const [peer] = seed.torrent._peers?.values() ?? []
   t.match(peer, { type: 'utpIncoming' })
@@ -404,4 +407,98 @@ t.test('nodes of the DHT that may not be asked are not, and searches end all the
   await until('the allowed one answered', () => dhtNodes(client) === 1)
   await new Promise<void>((resolve) => { dht.lookup(film.infohash, () => { resolve() }) })
   t.equal(dhtNodes(client), 1)
+})
+
+t.test('who sent which block is known, of a piece that is right and of one that is wrong', async (t) => {
+  const liar = await startBadPeer(t, film, 'one block')
+  const honest = await startBadPeer(t, film, 'honest')
+  const leech = await startLeech(t, film, { utp: false })
+  const isLiar = (wire: Wire | undefined): boolean => wire?.remotePort === Number(liar.address.split(':')[1])
+  const wrong: number[] = []
+  const right: number[] = []
+  const bytes = film.files[0]?.bytes ?? Buffer.alloc(0)
+  const restricted = new Set<Wire>()
+  judgeBlocks(leech.torrent, {
+    restricted,
+    // Piece 3 is asked of nobody, and after the first wrong piece the liar of nothing.
+    mayAsk: (wire, piece) => piece !== 3 && (!isLiar(wire) || wrong.length === 0),
+    onRight: ({ piece, bytes: found, senders }) => {
+      right.push(piece)
+      if (piece === 3) {
+        t.equal(found, null, 'what others have filled is not told as the peers\' own')
+        return
+      }
+      t.ok(found !== null && bytes.subarray(piece * 65_536, (piece + 1) * 65_536).equals(found), `the bytes of piece ${piece}`)
+      t.equal(senders.filter((wire) => wire !== undefined).length, Math.ceil((found?.length ?? 0) / 16_384))
+    },
+    onWrong: ({ piece, bytes: found, senders }) => {
+      wrong.push(piece)
+      restricted.add(wire)
+      t.notOk(bytes.subarray(piece * 65_536, (piece + 1) * 65_536).equals(found))
+      t.ok(isLiar(senders[Math.min(2, senders.length - 1)]), 'the wrong block is the liar\'s')
+    }
+  })
+  leech.torrent.addPeer(liar.address)
+  const [wire] = await once(leech.torrent, 'wire', { signal: signal() })
+  trustFromStart(wire)
+  await leech.release()
+  const failed = once(leech.torrent, 'warning', { signal: signal() })
+  select(leech.torrent, [[0, 9]], [])
+  await failed
+  const done = verified(leech.torrent, 10)
+  leech.torrent.addPeer(honest.address)
+  await until('all that may be asked for is there', () => right.length === 9)
+  t.ok(wrong.length > 0)
+  markFilled(leech.torrent, 3)
+  t.same((await done).sort((a, b) => a - b), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+})
+
+t.test('what one peer was asked for is given to others, and its own late answer does no harm', async (t) => {
+  const silent = await startBadPeer(t, film, 'stalls')
+  const leech = await startLeech(t, film, { utp: false })
+  leech.torrent.addPeer(silent.address)
+  const [wire]: [Wire] = await once(leech.torrent, 'wire', { signal: signal() }) as [Wire]
+  trustFromStart(wire)
+  await leech.release()
+  select(leech.torrent, [[0, 0]], [])
+  await until('it is asked', () => wire.requests.length > 0)
+  t.equal(askedFor(leech.torrent, 0).filter((asked) => asked === wire).length, wire.requests.length)
+  releaseRequests(leech.torrent, wire)
+  releaseRequests(leech.torrent, wire)
+  t.equal(askedFor(leech.torrent, 0).filter((asked) => asked === wire).length, 0)
+  const honest = await startBadPeer(t, film, 'honest')
+  const done = verified(leech.torrent, 1)
+  leech.torrent.addPeer(honest.address)
+  t.same(await done, [0])
+  t.ok(wire.requests.length > 0, 'it still might answer')
+})
+
+t.test('who is refused does not get in, is not dialled again, and is let go', async (t) => {
+  const leech = await startLeech(t, film, { utp: false })
+  const seed = await startSeed(t, film, { utp: false })
+  let isOpen = true
+  const asked: string[] = []
+  guardIncoming(leech.client, (address) => {
+    asked.push(address)
+    return !isOpen
+  })
+  guardRedials(leech.torrent, () => !isOpen)
+  const wire = await connected(leech, seed)
+  const closed = once(wire, 'close', { signal: signal() })
+  isOpen = false
+  dropPeers(leech.torrent, (address, peerId) => address === seed.address && peerId === wire.peerId)
+  await closed
+  t.equal(leech.torrent._peers?.size, 0)
+  t.equal(leech.torrent._addPeer(seed.address, 'tcp'), null, 'as a redial would')
+  const stranger = connect(leech.client.torrentPort, '127.0.0.1')
+  stranger.on('error', () => {})
+  await once(stranger, 'close', { signal: signal() })
+  t.match(asked.at(-1), /^(::ffff:)?127\.0\.0\.1:\d+$/)
+  isOpen = true
+  await leech.release()
+  seed.torrent.addPeer(`127.0.0.1:${leech.client.torrentPort}`)
+  await once(leech.torrent, 'wire', { signal: signal() })
+  leech.torrent.addPeer('127.0.0.1:9')
+  dropPeers(leech.torrent, (address) => address === '127.0.0.1:9')
+  t.equal(leech.torrent._peers?.has('127.0.0.1:9'), false, 'one that is being dialled, too')
 })

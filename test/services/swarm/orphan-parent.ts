@@ -12,6 +12,8 @@ const swarm = new Swarm({
   downloadLimitBytes: -1,
   isPortMappingEnabled: false,
   isLsdEnabled: false,
+  stunServers: [],
+  isPanel: false,
   allowPrivateNetworks: true,
   log: silent
 })

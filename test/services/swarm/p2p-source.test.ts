@@ -4,6 +4,7 @@ import t from 'tap'
 import { StoredFiles } from '../../../services/cache/stored-files.ts'
 import { CodedError } from '../../../services/errors.ts'
 import { silent } from '../../../services/log.ts'
+import { emptyReport } from '../../../services/nat/network-report.ts'
 import { p2pSource } from '../../../services/swarm/p2p-source.ts'
 import { Torrents } from '../../../services/torrent/torrents.ts'
 import { makeTorrent, temporaryDirectory, testBytes } from '../../testnet.ts'
@@ -96,6 +97,23 @@ t.test('nor is one whose process cannot run any more', async (t) => {
   await stage.hear({ peersConnecting: 1 })
   stage.say({ type: 'unavailable', reason: 'no native parts' })
   await t.rejects(opening, { code: 'P2P_UNAVAILABLE', message: 'no native parts' })
+})
+
+t.test('nobody was reached, and the network explains it -> the reason says so', async (t) => {
+  const report = emptyReport('', '')
+  for (const [verdict, reason] of [
+    [{ kind: 'UDP blocked', confidence: 'low' }, /UDP is blocked in this network/],
+    [{ kind: 'symmetric', confidence: 'high' }, /behind a symmetric NAT/],
+    [{ kind: 'port restricted', confidence: 'high' }, /bytes\/s\)$/]
+  ] as const) {
+    const stage = await setUp(t, { timeoutMs: 500 })
+    const opening = stage.open()
+    opening.catch(() => {})
+    const heard = once(stage.swarm, 'network')
+    stage.say({ type: 'network', report: { ...report, verdict: { ...report.verdict, ...verdict } } })
+    await heard
+    await t.rejects(opening, { code: 'P2P_TIMEOUT', message: reason })
+  }
 })
 
 t.test('P2P has its turn from when it joined, however long others have served the torrent before', async (t) => {

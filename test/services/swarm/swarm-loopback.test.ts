@@ -48,6 +48,23 @@ t.test('nothing is fetched that nobody wants, and what readers wait for comes fi
   t.equal((await Promise.all([...store.writers].map(async (settled) => await settled()))).length, 1, 'and it says when it writes no more')
 })
 
+t.test('with the piece that a reader waits for comes the word that the swarm delivers', async (t) => {
+  const seed = await startSeed(t, film)
+  const swarm = await startSwarm(t)
+  const store = await openStore(t, film)
+  const torrent = swarm.join(film.infohash, { torrent: film.torrent, trackers: [], peers: [seed.address], store })
+  for (const index of [7, 30, 11]) {
+    const piece = store.geometry.piece(index)
+    const receivedBefore = torrent.receivedBytes
+    const want = torrent.demand.open()
+    want.set([{ first: piece, last: piece, urgency: urgencies.waiting }])
+    await store.waitFor(piece, AbortSignal.timeout(20_000))
+    t.ok(torrent.receivedBytes >= receivedBefore + 65_536, `${torrent.receivedBytes} bytes with piece ${index}`)
+    t.ok(torrent.isHopeful)
+    want.release()
+  }
+})
+
 t.test('what an HTTP download has filled is not asked of peers', async (t) => {
   const seed = await startSeed(t, film)
   const asked = askedOf(seed)

@@ -34,6 +34,8 @@ export function makeSwarm (t: Test, options: Partial<SwarmOptions> = {}, tuning:
     downloadLimitBytes: -1,
     isPortMappingEnabled: false,
     isLsdEnabled: false,
+    stunServers: [],
+    isPanel: false,
     // Tests live on loopback; those of the guard switch it on.
     allowPrivateNetworks: true,
     log: recordingLog(),

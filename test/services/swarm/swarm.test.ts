@@ -6,6 +6,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import type { Test } from 'tap'
+import { emptyReport } from '../../../services/nat/network-report.ts'
+import type { Verdict } from '../../../services/nat/network-report.ts'
 import { urgencies } from '../../../services/pieces/demand.ts'
 import { PieceStore } from '../../../services/pieces/piece-store.ts'
 import type { HostTuning } from '../../../services/swarm/host-process.ts'
@@ -58,6 +60,25 @@ t.test('starts, and says where it listens and what it can do', async (t) => {
   await swarm.ready(AbortSignal.timeout(10_000))
   t.match(swarm.status, { state: 'ready' })
   t.match(swarm.network, { ports: { tcp: 4_242 }, hasUtp: true, hasWebRtc: false, dhtNodes: 0 })
+})
+
+t.test('the kind of NAT is logged when it is found out, and when it changes', async (t) => {
+  const log = recordingLog()
+  const swarm = makeSwarm(t, { trackers: ['well'], log }, quick)
+  swarm.start()
+  await swarm.ready(AbortSignal.timeout(10_000))
+  const torrent = swarm.join(film.infohash, nothing)
+  const report = emptyReport('', '')
+  const say = async (verdict: Partial<Verdict>): Promise<void> => {
+    const heard = once(swarm, 'network')
+    make(torrent, { type: 'network', report: { ...report, verdict: { ...report.verdict, ...verdict } } })
+    await heard
+  }
+  await say({ isPending: true })
+  await say({ kind: 'full cone', confidence: 'high' })
+  await say({ kind: 'full cone', confidence: 'high', reason: 'more is known' })
+  await say({ kind: 'symmetric', confidence: 'medium' })
+  t.same(log.lines.filter((line) => line.includes('NAT')), ['info NAT: unknown (confidence none)', 'info NAT: full cone (confidence high)', 'info NAT: symmetric (confidence medium)'])
 })
 
 t.test('P2P cannot work here -> unavailable with the reason, and nothing is tried again', async (t) => {
@@ -356,7 +377,7 @@ t.test('the real process without its packages -> unavailable, and the reason nam
   await mkdir(join(directory, 'node_modules/webtorrent'), { recursive: true })
   const swarm = makeSwarm(t, {}, { hostPath: join(directory, 'services/swarm/host.ts') })
   swarm.start()
-  await t.rejects(swarm.ready(AbortSignal.timeout(20_000)), { code: 'P2P_UNAVAILABLE', message: /^WebTorrent cannot be loaded: .*webtorrent/ })
+  await t.rejects(swarm.ready(AbortSignal.timeout(20_000)), { code: 'P2P_UNAVAILABLE', message: /^WebTorrent cannot be loaded: .*(?:webtorrent|bittorrent-dht)/ })
   await until('the process has ended', () => swarm.pid === null)
 })
 

@@ -1,0 +1,35 @@
+import fp from 'fastify-plugin'
+import { deadlines } from '../services/deadlines.ts'
+import { LiveEvents } from '../services/live-events.ts'
+import { TorrentWatch } from '../services/torrent/torrent-watch.ts'
+import { torrentView } from '../services/torrent/torrent-view.ts'
+import type { ServerEvent } from '../services/events.ts'
+import type { Published } from '../services/live-events.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** What happens, for clients that follow it. */
+    live: LiveEvents
+  }
+}
+
+export default fp(async function liveEvents (fastify) {
+  const { events, torrents, torrentList, config, log } = fastify
+  const live = new LiveEvents({ heartbeatMs: deadlines.eventHeartbeatMs })
+  const watch = new TorrentWatch({ torrents, torrentList, events, isFollowed: () => live.size > 0, log })
+  events.listen((event) => { live.publish(publishedOf(event, config.BASE_URL)) })
+  fastify.decorate('live', live)
+  // Before the server closes, or it would wait for those who follow.
+  fastify.addHook('preClose', async () => { live.close() })
+  fastify.addHook('onClose', async () => { await watch.close() })
+}, { name: 'live-events', dependencies: ['config', 'events', 'torrents', 'torrent-list'] })
+
+function publishedOf (event: ServerEvent, baseUrl: string | null): Published {
+  const at = new Date().toISOString()
+  if (event.type === 'progress') {
+    const { type, infohash, torrent } = event
+    return { type, infohash, data: { ...torrentView(torrent, baseUrl), at }, latestOf: `progress ${infohash}` }
+  }
+  const { type, infohash, ...data } = event
+  return { type, infohash, data: { infoHash: infohash, ...data, at } }
+}

@@ -1,0 +1,124 @@
+import { Type } from 'typebox'
+import { streamBody } from '../services/http/body.ts'
+import { contentTypeOf } from '../services/http/content-type.ts'
+import { corsHeaders, preflightHeaders } from '../services/http/cors.ts'
+import { planResponse } from '../services/http/plan-response.ts'
+import { answerStreamError } from '../plugins/errors.ts'
+import { linksOf } from './base-url.ts'
+import { sendBody } from './send-body.ts'
+import { cacheControlOf, fileIndexOf, signalOfReply, whereOf } from './stream-request.ts'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import type { SubtitleText } from '../services/subtitles/subtitles.ts'
+
+const path = '/api/torrents/:infoHash/subtitles'
+const tags = ['subtitles']
+const params = Type.Object({ infoHash: Type.String({ description: '40 hex digits, or 32 base32 characters' }) })
+const fileParams = Type.Object({ ...params.properties, fileIndex: Type.String({ description: "the subtitle file's index in the torrent" }) })
+const tr = Type.Optional(Type.Array(Type.String(), { description: 'tracker URLs to add to the search; the first 20 count' }))
+
+const subtitle = Type.Object({
+  fileIndex: Type.Integer(),
+  name: Type.String(),
+  path: Type.String(),
+  length: Type.Integer({ description: 'bytes' }),
+  format: Type.String({ description: 'srt, vtt, ass or ssa' }),
+  language: Type.Unsafe<string | null>({ type: ['string', 'null'], description: "BCP 47, guessed from the file's name; null: it does not say" }),
+  isForced: Type.Boolean({ description: 'only what is spoken in another language' }),
+  isHearingImpaired: Type.Boolean(),
+  videos: Type.Array(Type.Integer(), { description: 'indexes of the videos that it belongs to; none: nobody can tell' }),
+  url: Type.String({ description: 'the file as it is' }),
+  vttUrl: Type.String({ description: 'as WebVTT, in UTF-8' })
+})
+
+const listSchema = {
+  tags,
+  summary: 'The subtitle files of a torrent',
+  description: 'Files beside the video: srt, vtt, ass, ssa; at most 1000. Metadata that is not known yet is looked for.',
+  params,
+  querystring: Type.Object({ fileIndex: Type.Optional(Type.String({ description: 'only those of this video, and those that nobody can tell of' })), tr }),
+  response: { 200: Type.Object({ success: Type.Literal(true), data: Type.Array(subtitle) }) }
+}
+const rawSchema = { tags, summary: 'A subtitle file as it is', params: fileParams, querystring: Type.Object({ tr }) }
+const vttSchema = { tags, summary: 'A subtitle file as WebVTT', description: 'UTF-8, whatever encoding and format the file has.', params: fileParams, querystring: Type.Object({ tr }) }
+
+const preflightSchema = { params, tags, summary: 'Preflight: any page may read it' }
+
+/** The subtitle files of a torrent: a list, each as it is, and as WebVTT. */
+const subtitles: FastifyPluginAsyncTypebox = async (fastify) => {
+  fastify.addHook('onRequest', async (_request, reply) => { reply.headers(corsHeaders) })
+  fastify.setErrorHandler<FastifyError>(answerStreamError)
+
+  for (const url of [path, `${path}/:fileIndex`]) {
+    fastify.options(url, { schema: preflightSchema }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
+  }
+
+  fastify.get(path, { schema: listSchema }, async (request, reply) => {
+    const where = whereOf(request, { ...request.params, ...request.query })
+    const video = fileIndexOf(request.query.fileIndex ?? '')
+    const links = linksOf(request)
+    reply.header('Cache-Control', 'no-store')
+    const files = await fastify.subtitles.list(where, video, signalOfReply(reply))
+    const data = files.map(({ file: { index, name, path, lengthBytes }, format, language, isForced, isHearingImpaired, videos }) => ({
+      fileIndex: index,
+      name,
+      path,
+      length: lengthBytes,
+      format,
+      language,
+      isForced,
+      isHearingImpaired,
+      videos: [...videos],
+      url: links.subtitle(where.infohash, index),
+      vttUrl: links.subtitle(where.infohash, index, { isWebVtt: true })
+    }))
+    return { success: true as const, data }
+  })
+
+  fastify.route({
+    method: ['GET', 'HEAD'],
+    exposeHeadRoute: false,
+    url: `${path}/:fileIndex(^\\d{1,15}$)`,
+    schema: rawSchema,
+    async handler (request, reply) {
+      const { infoHash, fileIndex } = request.params
+      const signal = signalOfReply(reply)
+      const file = await fastify.subtitles.read(whereOf(request, { infoHash, ...request.query }), Number(fileIndex), signal)
+      return await send(request, reply, file, file.name, signal)
+    }
+  })
+
+  fastify.route({
+    method: ['GET', 'HEAD'],
+    exposeHeadRoute: false,
+    url: `${path}/:fileIndex(^\\d{1,15}).vtt`,
+    schema: vttSchema,
+    async handler (request, reply) {
+      const { infoHash, fileIndex } = request.params
+      const signal = signalOfReply(reply)
+      const file = await fastify.subtitles.readAsWebVtt(whereOf(request, { infoHash, ...request.query }), Number(fileIndex), signal)
+      return await send(request, reply, file, `${file.name}.vtt`, signal)
+    }
+  })
+}
+
+export default subtitles
+
+async function send (request: FastifyRequest, reply: FastifyReply, { bytes, etag, encoding, format, isVerified }: SubtitleText, fileName: string, signal: AbortSignal): Promise<unknown> {
+  const plan = planResponse({
+    method: request.method === 'HEAD' ? 'HEAD' : 'GET',
+    headers: request.headers,
+    representation: {
+      lengthBytes: bytes.length,
+      etag,
+      lastModified: null,
+      contentType: `${contentTypeOf(`subtitles.${format}`)}; charset=${encoding}`,
+      fileName,
+      isDownload: false,
+      cacheControl: cacheControlOf({ source: 'cache', isVerified })
+    }
+  })
+  reply.code(plan.status).headers(plan.headers)
+  if (plan.body === null) return await reply.send()
+  return await sendBody(reply, streamBody(plan.body, async function * ({ start, end }) { yield bytes.subarray(start, end + 1) }), signal)
+}

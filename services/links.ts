@@ -1,0 +1,42 @@
+/** Where clients find what; all links in answers are made here. */
+export interface Links {
+  /** The file: the default one without `fileIndex`. With a name the URL ends in it, for players that go by extensions. */
+  stream (infohash: string, choice?: { readonly fileIndex?: number | null, readonly name?: string, readonly trackers?: readonly string[] }): string
+  /** Why it plays or does not. */
+  status (infohash: string): string
+  torrent (infohash: string): string
+  playlist (infohash: string, fileIndex?: number | null): string
+  /** A subtitle file as it is, or as WebVTT. */
+  subtitle (infohash: string, fileIndex: number, choice?: { readonly isWebVtt?: boolean }): string
+}
+
+/**
+ * The links of this server as seen from `base`: `http://host:port` or more of a path, without a slash at the end; empty for
+ * links that are relative to the server.
+ */
+export function linksFrom (base: string): Links {
+  return {
+    stream (infohash, { fileIndex = null, name, trackers = [] } = {}) {
+      const path = fileIndex !== null && name !== undefined
+        ? `/stream/${infohash}/${fileIndex}/${encodeURIComponent(lastName(name))}`
+        : `/stream/proxy/${infohash}`
+      const query = [
+        ...fileIndex !== null && name === undefined ? [`fileIndex=${fileIndex}`] : [],
+        ...trackers.map((tracker) => `tr=${encodeURIComponent(tracker)}`)
+      ]
+      return `${base}${path}${query.length === 0 ? '' : `?${query.join('&')}`}`
+    },
+    status: (infohash) => `${base}/stream/status/${infohash}`,
+    torrent: (infohash) => `${base}/api/torrents/${infohash}`,
+    playlist: (infohash, fileIndex = null) => `${base}/stream/proxy/${infohash}/playlist.m3u${fileIndex === null ? '' : `?fileIndex=${fileIndex}`}`,
+    subtitle: (infohash, fileIndex, { isWebVtt = false } = {}) => `${base}/api/torrents/${infohash}/subtitles/${fileIndex}${isWebVtt ? '.vtt' : ''}`
+  }
+}
+
+/** Long names are cut before their extension: routers and players have limits, and only the extension counts. */
+function lastName (name: string): string {
+  const clean = name.toWellFormed().replace(/[\p{Cc}\p{Cf}/\\]/gu, '_')
+  // `.` and `..` would be taken for folders.
+  if (clean === '' || /^\.+$/.test(clean)) return 'file'
+  return clean.length <= 150 ? clean : clean.slice(0, 120) + clean.slice(-30)
+}

@@ -1,0 +1,115 @@
+import type { Piece, Torrent, Wire } from 'webtorrent'
+
+const blockBytes = 16_384
+
+/** A piece, and whose blocks it was made of. */
+export interface Assembled<Sender> {
+  readonly piece: number
+  /** Null where somebody else has filled the piece: these blocks were never put together. */
+  readonly bytes: Uint8Array | null
+  /** By block of 16 KiB, who sent the one that counted. */
+  readonly senders: ReadonlyArray<Sender | undefined>
+}
+
+/** Who decides about blocks, and hears what became of them. */
+export interface BlockJudge<Sender> {
+  /** May this peer be asked for blocks of this piece? Asked very often. */
+  mayAsk (wire: Sender, piece: number): boolean
+  /** Those who may not be asked for everything. Nobody leaves a piece to them because they are faster. */
+  readonly restricted: ReadonlySet<Sender>
+  /** The piece is there, right. */
+  onRight (assembled: Assembled<Sender>): void
+  /** All blocks were there and the hash was not. */
+  onWrong (assembled: Assembled<Sender> & { readonly bytes: Uint8Array }): void
+}
+
+interface Begun {
+  readonly piece: Piece
+  readonly senders: Array<Wire | undefined>
+  bytes: Uint8Array | null
+}
+
+const failure = /^Piece (\d+) failed verification$/
+
+/**
+ * Lets `judge` decide who is asked for what, and tells it whose blocks each piece was made of. By itself WebTorrent
+ * forgets that, and asks the same peers again for a piece that was wrong. Call it right after `add`.
+ */
+export function judgeBlocks (torrent: Torrent, judge: BlockJudge<Wire>): void {
+  const begun = new Map<number, Begun>()
+  const request = torrent._request.bind(torrent)
+  torrent._request = (wire, index, hotswap) => {
+    const piece = torrent.pieces[index]
+    if (piece === null || piece === undefined || !judge.mayAsk(wire, index)) return false
+    if (begun.get(index)?.piece !== piece) {
+      // Pieces that were given up leave theirs behind.
+      for (const [other, { piece }] of begun) if (torrent.pieces[other] !== piece) begun.delete(other)
+      begun.set(index, watch(piece))
+    }
+    return request(wire, index, hotswap)
+  }
+  const updateWire = torrent._updateWire.bind(torrent)
+  torrent._updateWire = (wire) => {
+    const speeds = [...judge.restricted].filter((other) => other !== wire).map((other) => [other, other.downloadSpeed] as const)
+    for (const [other] of speeds) other.downloadSpeed = () => 0
+    updateWire(wire)
+    for (const [other, speed] of speeds) other.downloadSpeed = speed
+  }
+  const markVerified = torrent._markVerified.bind(torrent)
+  torrent._markVerified = (index) => {
+    // Before its own pieces WebTorrent has cleared the place: others come as they are, perhaps with wrong blocks in memory.
+    const isOwn = torrent.pieces[index] === null
+    const found = begun.get(index)
+    begun.delete(index)
+    markVerified(index)
+    judge.onRight({ piece: index, bytes: isOwn ? found?.bytes ?? null : null, senders: isOwn ? found?.senders ?? [] : [] })
+  }
+  torrent.on('warning', (warning: unknown) => {
+    const index = Number(failure.exec(warning instanceof Error ? warning.message : '')?.[1] ?? NaN)
+    const found = begun.get(index)
+    begun.delete(index)
+    if (found !== undefined && found.bytes !== null) judge.onWrong({ piece: index, bytes: found.bytes, senders: found.senders })
+  })
+}
+
+/** Takes down who sends what of this piece. */
+function watch (piece: Piece): Begun {
+  const begun: Begun = { piece, senders: [], bytes: null }
+  const set = piece.set.bind(piece)
+  piece.set = (block, bytes, wire) => {
+    // The first that comes counts, the others are thrown away.
+    if (piece._buffer !== null && piece._buffer[block] === undefined) begun.senders[block] = wire
+    return set(block, bytes, wire)
+  }
+  const flush = piece.flush.bind(piece)
+  piece.flush = () => {
+    begun.bytes = flush()
+    return begun.bytes
+  }
+  return begun
+}
+
+/** Who was asked for blocks of this piece and has not answered yet, each once for each block. */
+export function askedFor (torrent: Torrent, piece: number): ReadonlyArray<Wire | null> {
+  return torrent._reservations[piece] ?? []
+}
+
+/**
+ * Gives the others what this peer was asked for. Its own answers still count when they come first, and until then it is
+ * asked for nothing more, for its requests are under way.
+ */
+export function releaseRequests (torrent: Torrent, wire: Wire): void {
+  for (const { piece: index, offset } of wire.requests) {
+    const reserved = torrent._reservations[index]
+    const at = reserved?.indexOf(wire) ?? -1
+    // Released before.
+    if (reserved === null || reserved === undefined || at === -1) continue
+    reserved[at] = null
+    torrent.pieces[index]?.cancel(Math.floor(offset / blockBytes))
+  }
+}
+
+/** Asks the peers anew, each for as much as it may have under way. */
+export function askAgain (torrent: Torrent): void {
+  if (torrent.ready && !torrent.destroyed) torrent._update()
+}

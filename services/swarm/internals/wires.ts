@@ -1,0 +1,61 @@
+import { Socket } from 'node:net'
+import type { Torrent, Wire } from 'webtorrent'
+import { endpointOf } from '../endpoint.ts'
+import { peerFlags } from '../neighbour.ts'
+import type { Neighbour } from '../neighbour.ts'
+
+/** Offers an extension of BEP 10 on this wire, before its extended handshake has gone out: in the 'wire' event. */
+export function offerExtension (wire: Wire, name: string, onMessage: (message: Uint8Array) => void): void {
+  class Extension {
+    onMessage (message: Uint8Array): void {
+      onMessage(message)
+    }
+  }
+  Object.defineProperty(Extension.prototype, 'name', { value: name })
+  wire.use(Extension)
+}
+
+/** Says in the extended handshake where we listen: libtorrent tells nobody of a peer that dialled it and did not say so. 0: unknown. */
+export function sayPort (wire: Wire, port: number): void {
+  if (port !== 0) wire.extendedHandshake['p'] = port
+}
+
+const closeMs = 250
+
+/**
+ * The peer at the other end, in the 'wire' event or later. Null where there is none to be introduced: WebRTC, and a peer
+ * that has gone.
+ */
+export function neighbourOf (torrent: Torrent, wire: Wire): Neighbour | null {
+  const remote = endpointOf(wire.remoteAddress ?? '', wire.remotePort ?? 0)
+  const peer = [...torrent._peers?.values() ?? []].find((peer) => peer.wire === wire)
+  const isOutgoing = wire.type.endsWith('Outgoing')
+  if (remote === null || peer === undefined || !(isOutgoing || wire.type.endsWith('Incoming'))) return null
+  // The wire was named when uTP was dialled; TCP beside it may have won.
+  const isUtp = !(peer.conn instanceof Socket)
+  return {
+    peerId: wire.peerId,
+    remote,
+    isUtp,
+    isOutgoing,
+    isPunched: false,
+    get listening () {
+      if (isOutgoing || isUtp) return remote
+      const { p } = wire.peerExtendedHandshake
+      return typeof p === 'number' ? endpointOf(remote.address, p) : null
+    },
+    get flags () {
+      const { e, upload_only: uploadOnly } = wire.peerExtendedHandshake
+      return (e === 1 || wire._cryptoHandshakeDone ? peerFlags.prefersEncryption : 0) |
+        (wire.isSeeder === true || uploadOnly === 1 ? peerFlags.isSeed : 0) |
+        (isUtp ? peerFlags.hasUtp : 0) |
+        (wire.peerExtendedMapping['ut_holepunch'] ? peerFlags.hasHolepunch : 0)
+    },
+    supports: (extension) => Boolean(wire.peerExtendedMapping[extension]),
+    send (extension, message) {
+      if (wire.peerExtendedMapping[extension]) wire.extended(extension, message)
+    },
+    // Our handshake goes out first: without it the peer would take its dial for a failed one.
+    close () { setTimeout(() => { wire.destroy() }, closeMs).unref() }
+  }
+}
