@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readdir, writeFile } from 'node:fs/promises'
+import { readFile, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
@@ -113,4 +113,18 @@ t.test('what was added is still there after a restart, and goes on', async (t) =
   const second = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory, TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl })
   t.match((await jsonFrom(`${second.url}/api/torrents/${torrent.infohash}`)).body.data, { infoHash: torrent.infohash })
   await until('it is cached', async () => (await jsonFrom(`${second.url}/api/torrents/${torrent.infohash}`)).body.data.status === 'cached')
+})
+
+t.test('the commands of TROUBLESHOOTING_P2P.md get an answer, and it has every verdict', async (t) => {
+  const text = await readFile(new URL('../../docs/TROUBLESHOOTING_P2P.md', import.meta.url), 'utf8')
+  for (const kind of ['no NAT', 'full cone', 'address restricted', 'port restricted', 'symmetric', 'UDP blocked', 'unknown']) t.match(text, `| \`${kind}\` |`)
+  const { url } = await startApp(t, { ENABLE_P2P: 'true', P2P_TIMEOUT: '500' })
+  const commands = [...text.matchAll(/^\$ curl -s (.+)$/gm)].map(([, args = '']) => args.replace('http://localhost:11470', url).split(' '))
+  t.equal(commands.length, 3)
+  const answers = []
+  for (const args of commands) answers.push(JSON.parse((await curl(...args)).body))
+  t.match(answers, [{ success: true, data: { verdict: { kind: 'unknown' } } }, { state: 'unknown' }, { error: 'Stream not found', reasons: [{ source: 'p2p' }] }])
+  // What the example shows is what there is.
+  const [, example = ''] = /"verdict":(\{.*?\})/.exec(text) ?? []
+  t.same(Object.keys(JSON.parse(example)), Object.keys(answers[0].data.verdict))
 })

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import t from 'tap'
 import { adviceOf, classify, noFacts, publicEndpointOf } from '../../../services/nat/classify.ts'
 import type { NatFacts, Surroundings } from '../../../services/nat/classify.ts'
@@ -53,7 +54,13 @@ t.test('the facts decide about the kind of NAT, and how sure that is', async (t)
     // They do not overrule what was tested.
     [{ kind: 'full cone', confidence: 'high', sources: ['rfc5780', 'dht'] }, { ...heard, mapping: eim, isByRfc5780: true, filtering: eim, dht: { ...told, port: null, isSamePort: false } }]
   ]
-  for (const [verdict, facts, surroundings = around] of rows) t.match(classify(facts, surroundings), verdict)
+  const document = await readFile(new URL('../../../docs/TROUBLESHOOTING_P2P.md', import.meta.url), 'utf8')
+  const beginnings = [.../### `unknown`\n([^]*?)\n#/.exec(document)?.[1]?.matchAll(/^\| `(.+?)` \|/gm) ?? []].map(([, text = '']) => text.replaceAll(/\d+/g, 'N'))
+  for (const [verdict, facts, surroundings = around] of rows) {
+    const found = classify(facts, surroundings)
+    t.match(found, verdict)
+    if (found.kind === 'unknown') t.ok(beginnings.some((text) => found.reason.replaceAll(/\d+/g, 'N').startsWith(text)), `the document explains: ${found.reason}`)
+  }
 })
 
 t.test('without uTP the verdict says that there is no hole punching', async (t) => {
