@@ -1,3 +1,4 @@
+import { open } from 'node:fs/promises'
 import fp from 'fastify-plugin'
 import { memoryBudget, memoryLimits } from '../services/memory-budget.ts'
 import { sourcesOff } from '../services/filling.ts'
@@ -13,6 +14,8 @@ declare module 'fastify' {
 export default fp(async function swarm (fastify) {
   const { config } = fastify
   const isOn = sourcesOff(config).p2p === undefined
+  // Whoever wants some peers blocked does not want to start with nobody blocked.
+  if (isOn && config.P2P_BLOCKLIST !== null) await checkReadable('P2P_BLOCKLIST', config.P2P_BLOCKLIST)
   const { swarmHeapMb, piecesInFlightBytes } = memoryBudget(memoryLimits())
   const swarm = isOn
     ? new Swarm({
@@ -22,6 +25,7 @@ export default fp(async function swarm (fastify) {
       dhtBootstrap: config.DHT_BOOTSTRAP,
       iceServers: iceServers(config),
       staticPeers: config.STATIC_PEERS,
+      blocklistPath: config.P2P_BLOCKLIST,
       uploadLimitBytes: config.UPLOAD_LIMIT === null ? -1 : config.UPLOAD_LIMIT * 1000,
       downloadLimitBytes: config.DOWNLOAD_LIMIT === null ? -1 : config.DOWNLOAD_LIMIT * 1000,
       isPortMappingEnabled: config.ENABLE_PORT_MAPPING,
@@ -38,6 +42,14 @@ export default fp(async function swarm (fastify) {
   swarm?.start()
   fastify.addHook('onClose', async () => { await swarm?.close() })
 }, { name: 'swarm', dependencies: ['config'] })
+
+async function checkReadable (variable: string, path: string): Promise<void> {
+  try {
+    await (await open(path)).close()
+  } catch (error) {
+    throw new Error(`${variable} names a file that cannot be read: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+  }
+}
 
 function iceServers ({ STUN_SERVERS, TURN_URLS, TURN_USERNAME, TURN_CREDENTIAL }: {
   STUN_SERVERS: readonly string[], TURN_URLS: readonly string[], TURN_USERNAME: string | null, TURN_CREDENTIAL: string | null

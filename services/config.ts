@@ -88,6 +88,7 @@ const swarm = {
   ], 'trackers', "Trackers asked beside a torrent's own. Several, for at any time some are down; wss ones know the peers in browsers."),
   DHT_BOOTSTRAP: list(['router.bittorrent.com:6881', 'router.utorrent.com:6881', 'dht.transmissionbt.com:6881', 'dht.libtorrent.org:25401'], 'endpoints', 'Nodes that let us into the DHT, which finds peers without any tracker. none: no DHT.'),
   STATIC_PEERS: list([], 'endpoints', 'Peers that are always tried, such as your own seedbox.'),
+  P2P_BLOCKLIST: optional(Type.String({ format: 'path' }), 'File with addresses that no peer, DHT node or UDP tracker may have: P2P (PeerGuardian), DAT, CIDR or plain addresses, gzip or not. Read again when it changes.'),
   ENABLE_PORT_MAPPING: flag(true, 'Ask the router to forward the port (UPnP, NAT-PMP). Off on a panel, where no router listens.', { panelDefault: false }),
   STUN_SERVERS: list(['stun.l.google.com:19302', 'stun.cloudflare.com:3478', 'stun.hot-chilli.net:3478', 'stun.voip.blackberry.com:3478', 'stunserver.stunprotocol.org:3478'], 'endpoints', 'Servers that tell our public address and the kind of NAT. It takes two of them to tell a symmetric one.'),
   TURN_URLS: list([], 'turn-urls', 'Relays for WebRTC peers, for where no direct path opens.'),

@@ -36,7 +36,10 @@ const torrents = new Map<number, HostedTorrent>()
 const trackerMemory = new TrackerMemory()
 const limits = punchLimits(steadyClock)
 const network = new Network((report) => { tell({ type: 'network', report }) })
-const doorkeeper = new Doorkeeper()
+const doorkeeper = new Doorkeeper({
+  tell: (level, fields, message) => { tell({ type: 'log', level, fields, message }) },
+  onChange: () => { for (const torrent of torrents.values()) torrent.dropRefused() }
+})
 /** Farewells that are under way. */
 const leaving = new Set<Promise<void>>()
 /** One piece at a time is on its way to the server, while the disk takes none. */
@@ -84,6 +87,7 @@ async function start (given: HostOptions): Promise<void> {
   if (Client === null) return
   checkPrimeOnce()
   await looking
+  if (await load(async () => await doorkeeper.useBlocklist(given.blocklistPath), 'the blocklist cannot be read') === null) return
   rtc = Client.WEBRTC_SUPPORT ? { rtcConfig: { iceServers: given.iceServers } } : { rtcConfig: {}, wrtc: false }
   const bootstrap = new Set(given.dhtBootstrap)
   const { client: opened, ports } = await opening.openClient(Client, given, listening, {
@@ -112,11 +116,11 @@ async function start (given: HostOptions): Promise<void> {
 }
 
 /** Null where it cannot be loaded; then the server knows. */
-async function load<T> (what: () => Promise<T>): Promise<T | null> {
+async function load<T> (what: () => Promise<T>, failure = 'WebTorrent cannot be loaded'): Promise<T | null> {
   try {
     return await what()
   } catch (error) {
-    tell({ type: 'unavailable', reason: `WebTorrent cannot be loaded: ${messageOf(error)}` })
+    tell({ type: 'unavailable', reason: `${failure}: ${messageOf(error)}` })
     return null
   }
 }

@@ -146,6 +146,7 @@ export class HostedTorrent {
     this.#addPeers(options.staticPeers, 'operator')
     this.#trackers = new Trackers({
       trusted: new Set(options.ownTrackers),
+      isRefused: options.judging.isRefused,
       allowPrivateNetworks: options.allowPrivateNetworks,
       fetcher: options.fetcher,
       rtc: options.rtc,

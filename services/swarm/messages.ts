@@ -27,6 +27,8 @@ export interface HostOptions {
   readonly dhtBootstrap: readonly string[]
   readonly iceServers: readonly object[]
   readonly staticPeers: readonly string[]
+  /** A file that names whom nobody connects with; null: none. */
+  readonly blocklistPath: string | null
   readonly uploadLimitBytes: number
   readonly downloadLimitBytes: number
   readonly isPortMappingEnabled: boolean
@@ -93,7 +95,7 @@ export type HostReply =
   | { readonly type: 'pong', readonly beat: number, readonly memoryBytes: number }
   /** All that is known of the network, again whenever it has changed. */
   | { readonly type: 'network', readonly report: NetworkReport }
-  | { readonly type: 'log', readonly level: 'debug' | 'warn', readonly fields: object, readonly message: string }
+  | { readonly type: 'log', readonly level: 'debug' | 'info' | 'warn', readonly fields: object, readonly message: string }
   /** A `.torrent` around the raw info dictionary that peers sent; its hash was checked. */
   | { readonly type: 'metadata', readonly id: number, readonly torrent: Uint8Array }
   | { readonly type: 'verified', readonly id: number, readonly piece: number, readonly layoutVersion: number }

@@ -15,11 +15,13 @@ import { HostProcess } from './host-process.ts'
 import type { HostTuning } from './host-process.ts'
 import type { HostOptions, HostReply, HostRequest, HostStats, WantedRange } from './messages.ts'
 
-export interface SwarmOptions extends Omit<HostOptions, 'windowBytes' | 'previousPort' | 'transport' | 'isPortShared'> {
+export interface SwarmOptions extends Omit<HostOptions, 'windowBytes' | 'previousPort' | 'transport' | 'isPortShared' | 'blocklistPath'> {
   /** Default `both`. */
   readonly transport?: HostOptions['transport']
   /** Default false. */
   readonly isPortShared?: boolean
+  /** Default none. */
+  readonly blocklistPath?: string | null
   /** Bytes of pieces that the swarm's process may have in flight. */
   readonly windowBytes?: number
   /** Limit of the JavaScript heap of the swarm's process, in MiB. Pieces in flight are beside it. */
@@ -96,6 +98,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
       dhtBootstrap: [...options.dhtBootstrap],
       iceServers: [...options.iceServers],
       staticPeers: [...options.staticPeers],
+      blocklistPath: options.blocklistPath ?? null,
       uploadLimitBytes: options.uploadLimitBytes,
       downloadLimitBytes: options.downloadLimitBytes,
       isPortMappingEnabled: options.isPortMappingEnabled,

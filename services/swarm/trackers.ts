@@ -13,6 +13,8 @@ import type { TrackerMemory } from './tracker-memory.ts'
 export interface TrackersOptions {
   /** Those that the operator configured; all others are asked at public addresses only. */
   readonly trusted: ReadonlySet<string>
+  /** Is this `ip:port` on a blocklist? Asked where the address is known here: of UDP trackers that are not trusted. */
+  readonly isRefused: (address: string) => boolean
   /** Lifts the guard for all. */
   readonly allowPrivateNetworks: boolean
   readonly fetcher: Pick<Fetcher, 'get'>
@@ -146,11 +148,12 @@ export class Trackers {
     const protocol = `${scheme.toLowerCase()}:`
     if (!isTrusted) checkTracker(url, protocol)
     if (protocol === 'udp:' && !isTrusted) {
-      const addresses = await publicV4(url.hostname)
+      const port = url.port === '' ? 80 : Number(url.port)
+      const addresses = (await publicV4(url.hostname)).filter((address) => !this.#options.isRefused(`${address}:${port}`))
       if (before !== null && addresses.includes(before.address ?? '')) return before
       const [address] = addresses
       if (address === undefined) throw new Error(`${url.hostname} resolves to no public address of another machine`)
-      return { tracker: this.#library(text, `udp://${address}:${url.port === '' ? 80 : url.port}`, 'tracker', null), address }
+      return { tracker: this.#library(text, `udp://${address}:${port}`, 'tracker', null), address }
     }
     if (before !== null) return before
     const source = trusted.has(text) ? await sourceOf(url) : 'tracker'

@@ -79,7 +79,9 @@ export async function knock (t: Test, { infohash }: TestTorrent, port: number, l
     socket.on('data', (bytes) => {
       received += bytes.length
       // More than its own handshake: the pieces that it has.
-      if (received > handshake.length) resolve('welcome')
+      if (received <= handshake.length) return
+      resolve('welcome')
+      socket.destroy()
     })
     socket.on('close', () => { resolve('closed') })
   })

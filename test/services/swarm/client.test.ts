@@ -25,6 +25,7 @@ const alone: HostOptions = {
   dhtBootstrap: [],
   iceServers: [],
   staticPeers: [],
+  blocklistPath: null,
   uploadLimitBytes: -1,
   downloadLimitBytes: -1,
   isPortMappingEnabled: false,

@@ -64,6 +64,7 @@ t.test('what one torrent has learnt of a dead tracker keeps others from asking i
 function join (t: Test, { memory, fetcher, url, peers }: { memory: TrackerMemory, fetcher: Fetcher, url: string, peers: unknown[] }): Trackers {
   const trackers = new Trackers({
     trusted: new Set([url]),
+    isRefused: () => false,
     allowPrivateNetworks: true,
     fetcher,
     memory,
