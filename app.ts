@@ -13,6 +13,7 @@ import metadata from './plugins/metadata.ts'
 import metrics from './plugins/metrics.ts'
 import readiness from './plugins/readiness.ts'
 import schemas from './plugins/schemas.ts'
+import sharedPort from './plugins/shared-port.ts'
 import sourceChain from './plugins/source-chain.ts'
 import storedFiles from './plugins/stored-files.ts'
 import subtitles from './plugins/subtitles.ts'
@@ -69,6 +70,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(errors)
   await app.register(events)
   await app.register(connections)
+  await app.register(sharedPort)
   await app.register(lock)
 
   await app.register(storedFiles)

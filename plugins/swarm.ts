@@ -16,11 +16,13 @@ export default fp(async function swarm (fastify) {
   const isOn = sourcesOff(config).p2p === undefined
   // Whoever wants some peers blocked does not want to start with nobody blocked.
   if (isOn && config.P2P_BLOCKLIST !== null) await checkReadable('P2P_BLOCKLIST', config.P2P_BLOCKLIST)
+  const isPortShared = config.TORRENT_PORT === config.PORT && config.PORT !== 0
   const { swarmHeapMb, piecesInFlightBytes } = memoryBudget(memoryLimits())
   const swarm = isOn
     ? new Swarm({
       port: config.TORRENT_PORT,
       transport: config.TORRENT_TRANSPORT,
+      isPortShared,
       trackers: config.TRACKERS,
       dhtBootstrap: config.DHT_BOOTSTRAP,
       iceServers: iceServers(config),
@@ -40,8 +42,11 @@ export default fp(async function swarm (fastify) {
     : null
   fastify.decorate('swarm', swarm)
   swarm?.start()
+  if (swarm !== null && isPortShared && config.TORRENT_TRANSPORT !== 'utp') {
+    fastify.sharedPort.take('bittorrent', (socket, bytes) => { swarm.takeConnection(socket, bytes) })
+  }
   fastify.addHook('onClose', async () => { await swarm?.close() })
-}, { name: 'swarm', dependencies: ['config'] })
+}, { name: 'swarm', dependencies: ['config', 'shared-port'] })
 
 async function checkReadable (variable: string, path: string): Promise<void> {
   try {

@@ -26,8 +26,11 @@ const list = (value: readonly string[], format: string, description: string, opt
 const optional = <T extends TSchema>(schema: T, description: string, options: TSchemaOptions = {}) =>
   Type.Union([schema, Type.Null()], { ...options, default: null, description })
 
+/** Stremio clients look for it. */
+const defaultPort = 11_470
+
 const server = {
-  PORT: whole(11470, 0, 65535, 'Port of the HTTP server; Stremio clients look for 11470. 0: any free one. SERVER_PORT is read where PORT is not set, and wins on a panel.'),
+  PORT: whole(defaultPort, 0, 65535, 'Port of the HTTP server; Stremio clients look for 11470. 0: any free one. SERVER_PORT is read where PORT is not set, and wins on a panel.'),
   HOST: text('0.0.0.0', 'host', 'Address to listen on. 127.0.0.1 keeps everybody else out, 0.0.0.0 lets the network in.'),
   BASE_URL: optional(Type.String({ format: 'http-url' }), 'Address that clients reach this server at, for links in answers. Set it behind a reverse proxy or a path prefix.', { whenUnset: 'taken from each request' }),
   TRUST_PROXY: Type.Union([Type.Boolean(), Type.Integer({ minimum: 0, maximum: 100 }), Type.Array(Type.String({ format: 'proxies' }))], { default: false, description: 'Whose X-Forwarded-* headers count: a number of proxies, or their addresses. true believes everybody, and lets a client pretend to be another.' }),
@@ -79,7 +82,7 @@ const sources = {
 }
 
 const swarm = {
-  TORRENT_PORT: whole(6881, 0, 65535, 'Port for BitTorrent, TCP and UDP. Fixed, so that a router or a panel can forward it: peers that reach you are more peers. 0: any free one.'),
+  TORRENT_PORT: whole(6881, 0, 65535, 'Port for BitTorrent, TCP and UDP. Fixed, so that a router or a panel can forward it: peers that reach you are more peers. The same as PORT: one port for everything, which is the default on a panel. 0: any free one.'),
   TORRENT_TRANSPORT: Type.Enum(['both', 'utp', 'tcp'], { default: 'both', description: 'What peers are dialled by, and let in by. both: uTP first, TCP beside it; utp: for networks that throttle BitTorrent over TCP; tcp: where UDP is blocked or slow.' }),
   TRACKERS: list([
     'udp://tracker.opentrackr.org:1337/announce', 'udp://open.demonii.com:1337/announce', 'udp://open.stealth.si:80/announce',
@@ -161,6 +164,9 @@ export function readConfig (env: NodeJS.ProcessEnv, dotenvPath?: string): Config
       parsed[name] = property.panelDefault
     }
   }
+
+  // One allocation is what most panels give.
+  if (isPanel && parsed.TORRENT_PORT === undefined) parsed.TORRENT_PORT = typeof parsed.PORT === 'number' ? parsed.PORT : defaultPort
 
   const config: Config = { ...check(parsed, raw, portName), isPanel }
   for (const value of Object.values(config)) if (Array.isArray(value)) Object.freeze(value)

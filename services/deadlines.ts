@@ -24,6 +24,8 @@ export const deadlines = {
   natMs: 3_000,
   /** A peer's handshake, before it is dialled the other way. */
   handshakeMs: 4_000,
+  /** The first bytes of a connection to a port that HTTP shares with others. */
+  firstBytesMs: 5_000,
   /** A body of a mirror that is streamed unverified. */
   unverifiedBodyMs: 30_000,
   /** WebTor's REST API; finding a torrent's metadata in its swarm. */

@@ -1,12 +1,14 @@
 import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { EventEmitter } from 'node:events'
+import type { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { formatBytes } from '../format.ts'
 import type { Log } from '../log.ts'
 import { allocatorSettings } from '../memory-budget.ts'
-import { isHostReply } from './messages.ts'
 import { deadlines } from '../deadlines.ts'
+import { stopReading } from './hand-over.ts'
+import { isHostReply } from './messages.ts'
 import type { HostReply, HostRequest } from './messages.ts'
 
 /** How the process is kept. Tests change these; the defaults are what runs. */
@@ -29,6 +31,9 @@ export interface HostTuning {
   /** How long it may take to stop before it is killed. */
   readonly stopMs: number
 }
+
+/** Each is an open file of the server. */
+const maxOnTheirWay = 64
 
 const defaults: HostTuning = {
   hostPath: fileURLToPath(new URL('./host.ts', import.meta.url)),
@@ -59,6 +64,8 @@ export class HostProcess extends EventEmitter<{ up: [], down: [reason: string], 
   #hasSpoken = false
   #isOver = false
   #lastWords = ''
+  /** Connections that are being handed over, in their order. */
+  readonly #onTheirWay: Socket[] = []
 
   /** @param heapMb limit of the child's JavaScript heap. */
   constructor (heapMb: number, log: Log, tuning: Partial<HostTuning> = {}) {
@@ -102,6 +109,7 @@ export class HostProcess extends EventEmitter<{ up: [], down: [reason: string], 
       if (this.#heartbeat !== null) clearInterval(this.#heartbeat)
       this.#heartbeat = null
       this.#child = null
+      for (const socket of this.#onTheirWay.splice(0)) socket.destroy()
       if (performance.now() - startedAt >= this.#tuning.steadyMs) this.#restartMs = this.#tuning.firstRestartMs
       this.#startAgain(this.#lastWords === '' ? reason : `${reason}: ${this.#lastWords}`)
     }
@@ -124,6 +132,25 @@ export class HostProcess extends EventEmitter<{ up: [], down: [reason: string], 
     if (child?.connected === true) child.send(request, () => {})
   }
 
+  /**
+   * Hands a connection over. It is dropped while the process is down, and when so many are on their way that the
+   * process seems to hang.
+   *
+   * @param bytes what was read from it.
+   */
+  handOver (socket: Socket, bytes: Buffer): void {
+    const child = this.#child
+    if (child?.connected !== true || this.#onTheirWay.length >= maxOnTheirWay) {
+      socket.destroy()
+      return
+    }
+    this.#onTheirWay.push(socket)
+    const read = stopReading(socket, bytes)
+    socket.on('error', () => {})
+    // Kept open here until the process has it: without, Node forgets to close those that a dead process did not take.
+    child.send({ type: 'connection', bytes: read } satisfies HostRequest, socket, { keepOpen: true }, (error) => { if (error !== null) socket.destroy() })
+  }
+
   /** Ends it for good: asks first, kills after `stopMs`. Resolves when it is gone. */
   async stop (): Promise<void> {
     this.#isOver = true
@@ -142,6 +169,7 @@ export class HostProcess extends EventEmitter<{ up: [], down: [reason: string], 
     this.#hasSpoken = true
     if (reply.type === 'pong') this.#onPong(reply.memoryBytes)
     else if (reply.type === 'crash') this.#lastWords = reply.reason
+    else if (reply.type === 'took') this.#onTheirWay.shift()?.destroy()
     else this.emit('reply', reply)
   }
 

@@ -1,3 +1,4 @@
+import { Socket } from 'node:net'
 import { steadyClock } from '../clock.ts'
 import { pause } from '../deadline.ts'
 import type { Fetcher } from '../download/fetcher.ts'
@@ -7,6 +8,7 @@ import type { HostedTorrent, TorrentReply } from './hosted-torrent.ts'
 import { punchLimits } from './holepunch.ts'
 import { dialTcpBesideUtp } from './internals/connections.ts'
 import { dhtNodes } from './internals/discovery.ts'
+import { takeConnection } from './internals/ports.ts'
 import { checkPrimeOnce } from './internals/transfer.ts'
 import { isHostRequest } from './messages.ts'
 import type { HostOptions, HostReply, HostRequest } from './messages.ts'
@@ -216,13 +218,26 @@ async function stop (): Promise<void> {
   process.exit(0)
 }
 
-function handle (request: HostRequest): void {
+/** A connection that came in at the server's port. */
+function takeIn (bytes: Uint8Array, socket: unknown): void {
+  tell({ type: 'took' })
+  if (!(socket instanceof Socket)) return
+  if (client === null || client.destroyed) {
+    socket.destroy()
+    return
+  }
+  socket.unshift(bytes)
+  takeConnection(client, socket)
+}
+
+function handle (request: HostRequest, attached: unknown): void {
   switch (request.type) {
     case 'start': start(request.options).catch(crash); return
     case 'ping': tell({ type: 'pong', beat: request.beat, memoryBytes: process.memoryUsage.rss() }); return
     case 'stop': stop().catch(crash); return
     case 'join': join(request); return
     case 'leave': leave(request.id); return
+    case 'connection': takeIn(request.bytes, attached); return
     default: {
       const torrent = torrents.get(request.id)
       if (torrent === undefined) return
@@ -247,7 +262,7 @@ process.on('unhandledRejection', crash)
 // Ctrl-C and service managers signal the whole group; when to end is the server's decision.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
 process.on('disconnect', () => { process.exit(0) })
-process.on('message', (message: unknown) => { if (isHostRequest(message)) handle(message) })
+process.on('message', (message: unknown, attached: unknown) => { if (isHostRequest(message)) handle(message, attached) })
 if (!process.connected) {
   process.stderr.write('This is the process of the swarm; the server starts it.\n')
   process.exit(1)

@@ -64,6 +64,8 @@ export type HostRequest =
   | { readonly type: 'trackers', readonly id: number, readonly trackers: readonly string[] }
   | { readonly type: 'peers', readonly id: number, readonly peers: readonly string[] }
   | { readonly type: 'leave', readonly id: number }
+  /** Comes with a connection that a peer began, of which these bytes have been read. */
+  | { readonly type: 'connection', readonly bytes: Uint8Array }
   /** The answer to `bytes`. `isTaken`: the server has them now; else the swarm's process keeps them, and tries again. */
   | { readonly type: 'taken', readonly id: number, readonly piece: number, readonly isTaken: boolean }
 
@@ -96,6 +98,8 @@ export type HostReply =
   /** All that is known of the network, again whenever it has changed. */
   | { readonly type: 'network', readonly report: NetworkReport }
   | { readonly type: 'log', readonly level: 'debug' | 'info' | 'warn', readonly fields: object, readonly message: string }
+  /** It has the connection that was handed over the longest ago. */
+  | { readonly type: 'took' }
   /** A `.torrent` around the raw info dictionary that peers sent; its hash was checked. */
   | { readonly type: 'metadata', readonly id: number, readonly torrent: Uint8Array }
   | { readonly type: 'verified', readonly id: number, readonly piece: number, readonly layoutVersion: number }
@@ -107,8 +111,8 @@ export type HostReply =
   | { readonly type: 'failed', readonly id: number, readonly code: ReasonCode, readonly reason: string }
   | { readonly type: 'stats', readonly id: number, readonly stats: HostStats }
 
-const requestTypes = new Set<unknown>(['start', 'ping', 'stop', 'join', 'attach', 'layout', 'settle', 'demand', 'filled', 'dropped', 'trackers', 'peers', 'leave', 'taken'] satisfies Array<HostRequest['type']>)
-const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'network', 'log', 'metadata', 'verified', 'settled', 'blocked', 'bytes', 'failed', 'stats'] satisfies Array<HostReply['type']>)
+const requestTypes = new Set<unknown>(['start', 'ping', 'stop', 'join', 'attach', 'layout', 'settle', 'demand', 'filled', 'dropped', 'trackers', 'peers', 'leave', 'taken', 'connection'] satisfies Array<HostRequest['type']>)
+const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'network', 'log', 'metadata', 'verified', 'settled', 'blocked', 'bytes', 'failed', 'stats', 'took'] satisfies Array<HostReply['type']>)
 
 /** Both ends are of one build, so the type says what the rest is; it is looked at because IPC is open to any module. */
 export function isHostRequest (message: unknown): message is HostRequest {

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import type { Socket } from 'node:net'
 import { abortable } from '../deadline.ts'
 import { CodedError, asCoded } from '../errors.ts'
 import { formatBytes } from '../format.ts'
@@ -197,6 +198,12 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
     return torrent
   }
 
+  /** Takes the connection of a peer that came in elsewhere, of which these bytes have been read. It is dropped while the swarm is not ready. */
+  takeConnection (socket: Socket, bytes: Buffer): void {
+    if (this.#status.state === 'ready') this.#host.handOver(socket, bytes)
+    else socket.destroy()
+  }
+
   /** Leaves all swarms and ends the process: after at most 3 s it is gone. */
   async close (): Promise<void> {
     this.#set({ state: 'closed', reason: 'the server is shutting down' })
@@ -235,7 +242,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
         return
       case 'network': this.#setNetwork(reply.report); return
       case 'log': this.#log[reply.level](reply.fields, reply.message); return
-      case 'pong': case 'crash': return
+      case 'pong': case 'crash': case 'took': return
       default: this.#torrents.get(reply.id)?.take(reply)
     }
   }
