@@ -84,10 +84,10 @@ export async function sound (client: StunClient, servers: ReadonlyArray<Promise<
 }
 
 /**
- * Some servers name themselves. And it is a stranger's word: what it names is to be as public as the server is, and no
+ * May the other address that a server names be asked? Some servers name themselves. And it is a stranger's word: what it names is to be as public as the server is, and no
  * privileged port.
  */
-function isCredible (other: Endpoint, server: Endpoint): boolean {
+export function isCredible (other: Endpoint, server: Endpoint): boolean {
   if (other.address === server.address || other.port === server.port || other.port < 1024) return false
   const scope = scopeOf(server.address)
   return scope === 'public' ? isForeignAddress(other.address) : scopeOf(other.address) === scope

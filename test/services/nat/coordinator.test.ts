@@ -65,11 +65,20 @@ t.test('the port is asked about before it is bound, and is free afterwards', asy
 })
 
 t.test('nobody answers -> the start waits less than half a second for them', async (t) => {
-  const { nat } = makeCoordinator(t, [await startFakeStun(t, { loses: Infinity }), await startFakeStun(t, { loses: Infinity, addresses: ['127.0.0.2'] })])
+  const servers = [await startFakeStun(t, { loses: Infinity }), await startFakeStun(t, { loses: Infinity, addresses: ['127.0.0.2'] })]
+  const { nat } = makeCoordinator(t, servers)
   const startedAt = performance.now()
   await nat.beforeBind(await freePort())
   t.ok(performance.now() - startedAt < 1_000, `${performance.now() - startedAt} ms`)
   t.match(nat.facts, { isPending: true, seen: null, stun: { answered: 0 } })
+  t.same(servers.map(({ requests }) => requests.length), [1, 1], 'it was over before anybody was asked again')
+})
+
+t.test('somebody answers -> the others have a little longer', async (t) => {
+  const servers = [await startFakeStun(t), await startFakeStun(t, { delayMs: 450, addresses: ['127.0.0.2'] })]
+  const { nat } = makeCoordinator(t, servers)
+  await nat.beforeBind(await freePort())
+  t.match(nat.facts, { mapping: 'endpoint-independent', stun: { answered: 2 } })
 })
 
 t.test('the port is taken, or there are no servers -> nothing is waited for', async (t) => {

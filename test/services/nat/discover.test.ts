@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import t from 'tap'
 import type { Test } from 'tap'
-import { endpointOf, filteringOf, mappingOf, openSocket, sound } from '../../../services/nat/discover.ts'
+import { endpointOf, filteringOf, isCredible, mappingOf, openSocket, sound } from '../../../services/nat/discover.ts'
 import type { Answer } from '../../../services/nat/discover.ts'
 import { StunClient } from '../../../services/nat/stun.ts'
 import { resolveServers } from '../../../services/nat/stun-servers.ts'
@@ -63,6 +63,14 @@ t.test('servers that name themselves, this machine or a service as their other a
     t.match(found, { asked: 1, answered: 1, capable: [] })
     t.equal(server.requests.length, 1)
   }
+})
+
+t.test('the other address has to be as public as the server, and no service', async (t) => {
+  const server = { address: '45.67.1.2', port: 3_478 }
+  for (const [address, port, is] of [['45.67.1.3', 3_479, true], ['45.67.1.2', 3_479, false], ['45.67.1.3', 3_478, false], ['45.67.1.3', 53, false], ['192.168.1.1', 3_479, false], ['127.0.0.1', 3_479, false], ['0.0.0.0', 3_479, false]] as const) {
+    t.equal(isCredible({ address, port }, server), is, `${address}:${port}`)
+  }
+  t.ok(isCredible({ address: '192.168.1.3', port: 3_479 }, { address: '192.168.1.2', port: 3_478 }), 'of one in our own network')
 })
 
 t.test('a server whose other address is silent cannot tell the filtering', async (t) => {

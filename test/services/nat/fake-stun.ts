@@ -46,6 +46,8 @@ export interface FakeStunChoices {
   readonly reply?: (request: Buffer) => Buffer | null
   /** Of the first requests so many get lost. */
   readonly loses?: number
+  /** It takes so long to answer. */
+  readonly delayMs?: number
   /** Answers change requests as if they were none. */
   readonly isIgnorant?: boolean
 }
@@ -58,7 +60,7 @@ export interface FakeStun {
 }
 
 /** A STUN server on loopback, and the NAT before its client, too, as far as that shows in its answers. */
-export async function startFakeStun (t: Test, { addresses = ['127.0.0.1'], mapped = (source) => source, passes = () => true, other: claimed, reply, loses = 0, isIgnorant = reply !== undefined }: FakeStunChoices = {}): Promise<FakeStun> {
+export async function startFakeStun (t: Test, { addresses = ['127.0.0.1'], mapped = (source) => source, passes = () => true, other: claimed, reply, loses = 0, delayMs = 0, isIgnorant = reply !== undefined }: FakeStunChoices = {}): Promise<FakeStun> {
   const [first, second] = addresses
   const one = await bind(t, first, 0)
   const port = one.address().port
@@ -68,6 +70,8 @@ export async function startFakeStun (t: Test, { addresses = ['127.0.0.1'], mappe
   if (second !== undefined) for (const each of [port, otherPort]) sockets.set(`${second}:${each}`, await bind(t, second, each))
   const endpoint = { address: first, port }
   const other = claimed ?? (second === undefined ? null : { address: second, port: otherPort })
+  let isOver = false
+  t.teardown(() => { isOver = true })
   const requests: Array<FakeStun['requests'][number]> = []
   for (const [name, socket] of sockets) {
     const [address = '', own] = name.split(':')
@@ -82,7 +86,8 @@ export async function startFakeStun (t: Test, { addresses = ['127.0.0.1'], mappe
       const bytes = reply === undefined
         ? message(0x0101, request.subarray(8, 20), [attribute(0x20, addressValue(mapped(source, to), true)), ...other === null ? [] : [attribute(0x802c, addressValue(other))]])
         : reply(request)
-      if (bytes !== null) from?.send(bytes, source.port, source.address)
+      // The test may be over by then.
+      setTimeout(() => { if (bytes !== null && !isOver) from?.send(bytes, source.port, source.address) }, delayMs)
     })
   }
   return { endpoint, other, requests }
