@@ -14,6 +14,7 @@ import metrics from './plugins/metrics.ts'
 import readiness from './plugins/readiness.ts'
 import schemas from './plugins/schemas.ts'
 import sharedPort from './plugins/shared-port.ts'
+import preloads from './plugins/preloads.ts'
 import sourceChain from './plugins/source-chain.ts'
 import storedFiles from './plugins/stored-files.ts'
 import subtitles from './plugins/subtitles.ts'
@@ -32,6 +33,7 @@ import health from './routes/health.ts'
 import network from './routes/network.ts'
 import metricsRoute from './routes/metrics.ts'
 import pages from './routes/pages.ts'
+import preloadRoutes from './routes/preload.ts'
 import playlist from './routes/playlist.ts'
 import { errorSchema } from './routes/schemas.ts'
 import stream from './routes/stream.ts'
@@ -95,6 +97,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(torrentList)
   await app.register(subtitles)
   await app.register(liveEvents)
+  await app.register(preloads)
 
   await app.register(schemas, { schemas: [errorSchema, torrentSchema, fileSchema, torrentWithFilesSchema, cacheEntrySchema] })
   await app.register(stream)
@@ -102,6 +105,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(playlist)
   await app.register(torrentRoutes)
   await app.register(subtitleRoutes)
+  await app.register(preloadRoutes)
   await app.register(cacheRoutes)
   await app.register(eventRoutes)
   await app.register(health)

@@ -5,7 +5,7 @@ import type { Links } from '../services/links.ts'
 /** The address that this client reaches the server at: BASE_URL, else what the request says, of proxies as far as TRUST_PROXY believes them. */
 export function baseUrlOf (request: FastifyRequest): string {
   const { BASE_URL } = request.server.config
-  if (BASE_URL !== null) return BASE_URL.replace(/\/+$/, '')
+  if (BASE_URL !== null) return BASE_URL
   const origin = URL.parse(`${request.protocol}://${request.host}`)?.origin
   return origin ?? `http://127.0.0.1:${request.socket.localPort ?? 80}`
 }

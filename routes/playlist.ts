@@ -5,6 +5,7 @@ import { formatM3u, playlistOf } from '../services/playlist.ts'
 import { describe } from '../services/torrent/description.ts'
 import { answerStreamError } from '../plugins/errors.ts'
 import { linksOf } from './base-url.ts'
+import { errors, infoHashParams, trackersQuery } from './schemas.ts'
 import { fileIndexOf, signalOfReply, whereOf } from './stream-request.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyError } from 'fastify'
@@ -13,11 +14,15 @@ const schema = {
   tags: ['stream'],
   summary: 'A playlist for VLC, mpv and other players',
   description: 'All videos of the torrent in their natural order, or one file; with subtitles for players that read #EXTVLCOPT:input-slave. Metadata that is not known yet is looked for.',
-  params: Type.Object({ infoHash: Type.String({ description: '40 hex digits, or 32 base32 characters' }) }),
+  params: infoHashParams,
   querystring: Type.Object({
     fileIndex: Type.Optional(Type.String({ description: "only this file: zero-based, in the torrent's own order" })),
-    tr: Type.Optional(Type.Array(Type.String(), { description: 'tracker URLs to add to the search; the first 20 count' }))
-  })
+    tr: trackersQuery
+  }),
+  response: {
+    200: { description: 'M3U, UTF-8', content: { 'audio/x-mpegurl': { schema: { type: 'string' } } } },
+    ...errors({ 400: 'fileIndex is no whole number', 404: 'its metadata is not to be had: see reasons' })
+  }
 }
 
 /** Playlists of torrents. */

@@ -92,3 +92,17 @@ export function errors<S extends number> (meanings: Record<S, string>) {
   // Object.fromEntries forgets the keys' type.
   return Object.fromEntries(Object.entries(all).map(entry)) as Record<S | 500 | 503, ReturnType<typeof Type.Unsafe<ErrorBody>>>
 }
+
+/** Of routes that look for a torrent. */
+export const trackersQuery = Type.Optional(Type.Array(Type.String(), { description: 'tracker URLs to add to the search; the first 20 count' }))
+
+const bytes = (description: string) => ({ description, content: { '*/*': { schema: { type: 'string', format: 'binary' } } } })
+
+/** The answers of a route that sends a file: the whole or a part of it, or no need to. */
+export const fileAnswers = {
+  200: bytes('the whole file'),
+  206: bytes('the ranges that were asked for'),
+  304: { description: 'the client has it (If-None-Match, If-Modified-Since)', type: 'null' },
+  412: { description: 'it is another file by now (If-Match, If-Unmodified-Since)', type: 'null' },
+  416: { description: 'it has no such range', type: 'null' }
+}

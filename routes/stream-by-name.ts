@@ -4,6 +4,7 @@ import { corsHeaders, preflightHeaders } from '../services/http/cors.ts'
 import { NothingServes } from '../services/source-walk.ts'
 import { parseMagnet } from '../services/torrent/magnet.ts'
 import { answerStreamError } from '../plugins/errors.ts'
+import { errors, fileAnswers, infoHash, trackersQuery } from './schemas.ts'
 import { isYes, sendStream, wantedOf } from './stream-request.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyError } from 'fastify'
@@ -14,6 +15,7 @@ const namedPath = '/stream/:infoHash(^(?:[0-9a-fA-F]{40}|[a-zA-Z2-7]{32})$)/:fil
 const magnetPath = '/stream/magnet'
 
 const tags = ['stream']
+const response = { ...fileAnswers, ...errors({ 404: 'no source has it: see reasons' }) }
 const download = Type.Optional(Type.String({ description: 'true: offer the file for saving' }))
 
 const namedSchema = {
@@ -21,11 +23,12 @@ const namedSchema = {
   summary: 'A file, under a URL that ends in its name',
   description: 'As /stream/proxy/{infoHash}, for players that go by the extension. The name is not looked at.',
   params: Type.Object({
-    infoHash: Type.String({ description: '40 hex digits, or 32 base32 characters' }),
+    infoHash,
     fileIndex: Type.String({ description: "a whole number: zero-based, in the torrent's own order" }),
     name: Type.String()
   }),
-  querystring: Type.Object({ download, tr: Type.Optional(Type.Array(Type.String(), { description: 'tracker URLs to add to the search; the first 20 count' })) })
+  querystring: Type.Object({ download, tr: trackersQuery }),
+  response
 }
 
 const magnetSchema = {
@@ -36,9 +39,10 @@ const magnetSchema = {
     uri: Type.Optional(Type.String({ description: 'the magnet link, percent-encoded as a whole' })),
     fileIndex: Type.Optional(Type.String({ description: 'wins over the choice of the magnet' })),
     download
-  })
+  }),
+  response
 }
-const preflightSchema = { tags, summary: 'Preflight: any page may play it', querystring: Type.Object({}) }
+const preflightSchema = { tags, summary: 'Preflight: any page may play it', response: { 204: { description: 'it may', type: 'null' } } }
 
 /**
  * The stream by other names. A magnet is answered with the stream itself, not with a redirect to it: some players ask the

@@ -37,7 +37,7 @@ export function wantedOf (request: FastifyRequest, asked: Asked): StreamRequest 
 
 /** Opens what is wanted and answers with it, ranges and conditions included. Throws NothingServes before anything was sent. */
 export async function sendStream (request: FastifyRequest, reply: FastifyReply, wanted: StreamRequest, isDownload: boolean): Promise<unknown> {
-  const { sources } = request.server
+  const { sources, nextVideos } = request.server
   const signal = AbortSignal.any([signalOfReply(reply), sources.closing])
   const fields = { infohash: wanted.infohash }
   request.log.debug(fields, `[Hybrid] Getting stream for ${wanted.infohash}`)
@@ -62,7 +62,7 @@ export async function sendStream (request: FastifyRequest, reply: FastifyReply, 
   const level = plan.body.parts[0]?.range.start === 0 ? 'info' : 'debug'
   request.log[level](fields, `[API] Stream method: ${methodName(file)} for ${wanted.infohash.slice(0, 6)}...`)
   request.log[level](fields, `[API] Streaming ${file.name} (${formatBytes(file.lengthBytes)}) via ${methodName(file)}`)
-  return await sendBody(reply, streamBody(plan.body, (range) => file.read(range, signal)), signal, () => {
+  return await sendBody(reply, streamBody(plan.body, (range) => isDownload ? file.read(range, signal) : nextVideos.watch(wanted, file, range, signal)), signal, () => {
     // The one that was opened may have died before its first byte.
     reply.header('X-Stream-Source', walked.engaged())
   })

@@ -5,6 +5,7 @@ import { corsHeaders, preflightHeaders } from '../services/http/cors.ts'
 import { planResponse } from '../services/http/plan-response.ts'
 import { answerStreamError } from '../plugins/errors.ts'
 import { linksOf } from './base-url.ts'
+import { answer, errors, fileAnswers, infoHash, infoHashParams, listOf, nullable, oneOf, trackersQuery } from './schemas.ts'
 import { sendBody } from './send-body.ts'
 import { cacheControlOf, fileIndexOf, signalOfReply, whereOf } from './stream-request.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
@@ -12,21 +13,23 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { SubtitleText } from '../services/subtitles/subtitles.ts'
 
 const path = '/api/torrents/:infoHash/subtitles'
+const rawPath = `${path}/:fileIndex(^\\d{1,15}$)`
+const vttPath = `${path}/:fileIndex(^\\d{1,15}).vtt`
 const tags = ['subtitles']
-const params = Type.Object({ infoHash: Type.String({ description: '40 hex digits, or 32 base32 characters' }) })
-const fileParams = Type.Object({ ...params.properties, fileIndex: Type.String({ description: "the subtitle file's index in the torrent" }) })
-const tr = Type.Optional(Type.Array(Type.String(), { description: 'tracker URLs to add to the search; the first 20 count' }))
+const fileParams = Type.Object({ infoHash, fileIndex: Type.String({ description: "the subtitle file's index in the torrent" }) })
+const querystring = Type.Object({ tr: trackersQuery })
+const refusals = { 404: 'there is none, it is none, or no source has it: see reasons' }
 
-const subtitle = Type.Object({
+const subtitleSchema = Type.Object({
   fileIndex: Type.Integer(),
   name: Type.String(),
-  path: Type.String(),
+  path: Type.String({ description: 'folders and name, joined by /; as hostile as the torrent' }),
   length: Type.Integer({ description: 'bytes' }),
-  format: Type.String({ description: 'srt, vtt, ass or ssa' }),
-  language: Type.Unsafe<string | null>({ type: ['string', 'null'], description: "BCP 47, guessed from the file's name; null: it does not say" }),
+  format: oneOf(['srt', 'vtt', 'ass', 'ssa']),
+  language: nullable(Type.String({ description: "BCP 47, guessed from the file's name; null: it does not say" })),
   isForced: Type.Boolean({ description: 'only what is spoken in another language' }),
   isHearingImpaired: Type.Boolean(),
-  videos: Type.Array(Type.Integer(), { description: 'indexes of the videos that it belongs to; none: nobody can tell' }),
+  videos: listOf(Type.Integer(), { description: 'indexes of the videos that it belongs to; none: nobody can tell' }),
   url: Type.String({ description: 'the file as it is' }),
   vttUrl: Type.String({ description: 'as WebVTT, in UTF-8' })
 })
@@ -35,21 +38,20 @@ const listSchema = {
   tags,
   summary: 'The subtitle files of a torrent',
   description: 'Files beside the video: srt, vtt, ass, ssa; at most 1000. Metadata that is not known yet is looked for.',
-  params,
-  querystring: Type.Object({ fileIndex: Type.Optional(Type.String({ description: 'only those of this video, and those that nobody can tell of' })), tr }),
-  response: { 200: Type.Object({ success: Type.Literal(true), data: Type.Array(subtitle) }) }
+  params: infoHashParams,
+  querystring: Type.Object({ fileIndex: Type.Optional(Type.String({ description: 'only those of this video, and those that nobody can tell of' })), tr: trackersQuery }),
+  response: { 200: answer(listOf(subtitleSchema), "in the torrent's own order"), ...errors({ 400: 'fileIndex is no whole number', 404: 'its metadata is not to be had: see reasons' }) }
 }
-const rawSchema = { tags, summary: 'A subtitle file as it is', params: fileParams, querystring: Type.Object({ tr }) }
-const vttSchema = { tags, summary: 'A subtitle file as WebVTT', description: 'UTF-8, whatever encoding and format the file has.', params: fileParams, querystring: Type.Object({ tr }) }
-
-const preflightSchema = { params, tags, summary: 'Preflight: any page may read it' }
+const rawSchema = { tags, summary: 'A subtitle file as it is', params: fileParams, querystring, response: { ...fileAnswers, ...errors(refusals) } }
+const vttSchema = { ...rawSchema, summary: 'A subtitle file as WebVTT', description: 'UTF-8, whatever encoding and format the file has.' }
+const preflightSchema = { tags, summary: 'Preflight: any page may read it', params: infoHashParams, response: { 204: { description: 'it may', type: 'null' } } }
 
 /** The subtitle files of a torrent: a list, each as it is, and as WebVTT. */
 const subtitles: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.addHook('onRequest', async (_request, reply) => { reply.headers(corsHeaders) })
   fastify.setErrorHandler<FastifyError>(answerStreamError)
 
-  for (const url of [path, `${path}/:fileIndex`]) {
+  for (const url of [path, rawPath, vttPath]) {
     fastify.options(url, { schema: preflightSchema }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
   }
 
@@ -68,11 +70,11 @@ const subtitles: FastifyPluginAsyncTypebox = async (fastify) => {
       language,
       isForced,
       isHearingImpaired,
-      videos: [...videos],
+      videos,
       url: links.subtitle(where.infohash, index),
       vttUrl: links.subtitle(where.infohash, index, { isWebVtt: true })
     }))
-    return { success: true as const, data }
+    return { success: true, data }
   })
 
   fastify.route({
@@ -91,7 +93,7 @@ const subtitles: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.route({
     method: ['GET', 'HEAD'],
     exposeHeadRoute: false,
-    url: `${path}/:fileIndex(^\\d{1,15}).vtt`,
+    url: vttPath,
     schema: vttSchema,
     async handler (request, reply) {
       const { infoHash, fileIndex } = request.params

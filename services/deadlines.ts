@@ -33,6 +33,8 @@ export const deadlines = {
   webtorMetadataMs: 190_000,
   /** A subtitle file, from the request to its last byte. */
   subtitleMs: 60_000,
+  /** A preload, from its request to its last piece. */
+  preloadMs: 300_000,
   /** The swarm's process, without a sign of life. */
   swarmProcessMs: 20_000,
   /** A source that is read and neither delivers nor receives, the disk included: so many times STALL_TIMEOUT. */

@@ -11,10 +11,11 @@ export interface Links {
 }
 
 /**
- * The links of this server as seen from `base`: `http://host:port` or more of a path, without a slash at the end; empty for
- * links that are relative to the server.
+ * The links of this server as seen from `baseUrl`: `http://host:port`, perhaps with a path; null or empty for links that are
+ * relative to the server.
  */
-export function linksFrom (base: string): Links {
+export function linksFrom (baseUrl: string | null): Links {
+  const base = baseUrl?.replace(/\/+$/, '') ?? ''
   return {
     stream (infohash, { fileIndex = null, name, trackers = [] } = {}) {
       const path = fileIndex !== null && name !== undefined
