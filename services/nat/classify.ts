@@ -60,8 +60,14 @@ const kinds = {
 /** What the facts say of the NAT. */
 export function classify (facts: NatFacts, { localAddresses, ports }: Pick<Surroundings, 'localAddresses' | 'ports'>): Verdict {
   const found = kindOf(facts, localAddresses)
-  const withoutUtp = !facts.isPending && ports.tcp !== null && ports.utp === null ? '; uTP is not available here, so there is no hole punching' : ''
-  return { ...found, isPending: facts.isPending, reason: found.reason + withoutUtp }
+  const noUtp = whyNoUtp(ports)
+  return { ...found, isPending: facts.isPending, reason: noUtp === null ? found.reason : `${found.reason}; ${noUtp}, so there is no hole punching` }
+}
+
+/** Null: there is uTP, or nothing listens yet. */
+function whyNoUtp ({ tcp, utp, missing }: Surroundings['ports']): string | null {
+  if (tcp === null || utp !== null) return null
+  return missing.some(({ what }) => what === 'utp') ? 'uTP is not available on this platform' : 'uTP is switched off (TORRENT_TRANSPORT=tcp)'
 }
 
 function kindOf (facts: NatFacts, localAddresses: readonly string[]): Omit<Verdict, 'isPending'> {
@@ -166,8 +172,9 @@ export function adviceOf (verdict: Verdict, facts: NatFacts, surroundings: Surro
   }
   if (verdict.kind === 'unknown' && facts.isTranslated !== true) return unknownAdvice(facts)
   const route = facts.route
-  const consequence = ports.tcp !== null && ports.utp === null
-    ? 'uTP is not available on this platform, so no hole can be punched'
+  const noUtp = whyNoUtp(ports)
+  const consequence = noUtp !== null
+    ? `${noUtp}, so no hole can be punched`
     : verdict.kind === 'symmetric' ? 'this NAT keeps most holes shut' : verdict.kind === 'full cone' ? 'uTP gets through as it is, TCP does not' : 'without that, peers are reached by hole punching only'
   const where = verdict.kind === 'symmetric' ? ' (TURN_URLS helps with WebRTC peers)' : ''
   if (isPanel) return `Set TORRENT_PORT to a port that the panel has allocated to this server, so that peers can reach it: ${consequence}${where}.`

@@ -64,9 +64,11 @@ t.test('the facts decide about the kind of NAT, and how sure that is', async (t)
 })
 
 t.test('without uTP the verdict says that there is no hole punching', async (t) => {
-  const verdict = classify({ ...heard, mapping: eim }, { ...around, ports: { ...ports, utp: null } })
-  t.match(verdict.reason, /uTP is not available here, so there is no hole punching/)
-  t.notMatch(classify({ ...heard, mapping: eim }, around).reason, /not available/)
+  const without = { ...ports, utp: null }
+  const missing = [{ what: 'utp', reason: 'no binary' }] as const
+  t.match(classify({ ...heard, mapping: eim }, { ...around, ports: { ...without, missing } }).reason, /uTP is not available on this platform, so there is no hole punching/)
+  t.match(classify({ ...heard, mapping: eim }, { ...around, ports: without }).reason, /uTP is switched off \(TORRENT_TRANSPORT=tcp\), so there is no hole punching/)
+  t.notMatch(classify({ ...heard, mapping: eim }, around).reason, /uTP/)
 })
 
 t.test('the public endpoint is what STUN saw, then what strangers saw, then what the router or this machine believes', async (t) => {
@@ -103,7 +105,7 @@ t.test('the advice is one sentence that says what to do', async (t) => {
     [/did not do it by itself \(no router answered\)/, restricted, { mapping: failed }],
     [/^Forward port 6881.*keeps most holes shut \(TURN_URLS/, symmetric],
     [/^Forward port 6881.*uTP gets through as it is/, { ...restricted, filtering: eim }],
-    [/^Forward port 6881.*uTP is not available on this platform, so no hole can be punched/, restricted, { ports: { ...ports, utp: null } }],
+    [/^Forward port 6881.*uTP is not available on this platform, so no hole can be punched/, restricted, { ports: { ...ports, utp: null, missing: [{ what: 'utp', reason: 'no binary' }] } }],
     [/^Set TORRENT_PORT to a port that the panel has allocated/, restricted, { isPanel: true }],
     [/^Have the VPN forward a port to wg0/, { ...restricted, route: { name: 'wg0', address: '10.2.0.2' } }],
     [/^Nothing needs to be done: port 6881 is open/, { ...heard, isTranslated: false, mapping: eim, filtering: eim }],
