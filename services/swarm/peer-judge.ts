@@ -1,7 +1,7 @@
 import type { Torrent, Wire } from 'webtorrent'
 import { splitAddress } from './bans.ts'
 import type { Bans, PeerIdentity } from './bans.ts'
-import { askAgain, askedFor, judgeBlocks, releaseRequests } from './internals/blocks.ts'
+import { askAgain, askedFor, judgeBlocks, onRefused, releaseRequests } from './internals/blocks.ts'
 import { dropPeers, guardRedials } from './internals/connections.ts'
 import { Liars } from './liars.ts'
 import { Shirkers } from './shirkers.ts'
@@ -72,7 +72,7 @@ export class PeerJudge {
       return false
     }
     wire.on('piece', () => { this.#shirkers.onBlock(wire) })
-    wire.on('reject', (piece: number) => { this.#shirkers.onReject(wire, piece) })
+    onRefused(wire, (piece) => { this.#shirkers.onReject(wire, piece) })
     wire.on('timeout', () => { this.#shirkers.onTimeout(wire) })
     wire.on('close', () => { this.#liars.forget(wire) })
     return true

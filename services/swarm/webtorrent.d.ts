@@ -74,6 +74,7 @@ declare module 'webtorrent' {
     readonly _cryptoSyncPattern?: Uint8Array | null
     readonly _encryptor?: { encrypt (bytes: Uint8Array): Uint8Array, decrypt (bytes: Uint8Array): Uint8Array } | null
     readonly _finished: boolean
+    _onReject (piece: number, offset: number, length: number): void
     push (bytes: Uint8Array): boolean
     _push (bytes: Uint8Array): void
     _write (bytes: Uint8Array, done: (error: null) => void): void

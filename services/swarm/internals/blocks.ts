@@ -109,6 +109,19 @@ export function releaseRequests (torrent: Torrent, wire: Wire): void {
   }
 }
 
+/**
+ * Calls back when the peer refuses what it was asked for (BEP 6). It answers a cancelled request in the same way, and has
+ * refused nothing then: after a jump that is hundreds of them.
+ */
+export function onRefused (wire: Wire, callback: (piece: number) => void): void {
+  const onReject = wire._onReject.bind(wire)
+  wire._onReject = (piece, offset, length) => {
+    const isOwed = wire.requests.some((request) => request.piece === piece && request.offset === offset)
+    onReject(piece, offset, length)
+    if (isOwed) callback(piece)
+  }
+}
+
 /** Asks the peers anew, each for as much as it may have under way. */
 export function askAgain (torrent: Torrent): void {
   if (torrent.ready && !torrent.destroyed) torrent._update()
