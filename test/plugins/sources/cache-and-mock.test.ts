@@ -9,6 +9,7 @@ import cache from '../../../plugins/cache.ts'
 import config from '../../../plugins/config.ts'
 import sourceChain from '../../../plugins/source-chain.ts'
 import cacheSource from '../../../plugins/sources/cache.ts'
+import events from '../../../plugins/events.ts'
 import fetcher from '../../../plugins/fetcher.ts'
 import metadata from '../../../plugins/metadata.ts'
 import mockSource from '../../../plugins/sources/mock.ts'
@@ -33,6 +34,7 @@ async function startChain (t: Test, directory: string, env: Record<string, strin
   const app = Fastify()
   t.teardown(async () => { await app.close() })
   await app.register(config, { config: readConfig({ TORRENT_DOWNLOAD_PATH: directory, MEDIA_PATHS: 'none', ...env }) })
+  await app.register(events)
   await app.register(storedFiles)
   await app.register(budget)
   await app.register(fetcher)
