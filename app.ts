@@ -11,8 +11,8 @@ import liveEvents from './plugins/live-events.ts'
 import lock from './plugins/lock.ts'
 import metadata from './plugins/metadata.ts'
 import metrics from './plugins/metrics.ts'
+import openapi from './plugins/openapi.ts'
 import readiness from './plugins/readiness.ts'
-import schemas from './plugins/schemas.ts'
 import sharedPort from './plugins/shared-port.ts'
 import preloads from './plugins/preloads.ts'
 import sourceChain from './plugins/source-chain.ts'
@@ -27,19 +27,19 @@ import httpFallbackSource from './plugins/sources/http-fallback.ts'
 import keptSource from './plugins/sources/kept.ts'
 import mockSource from './plugins/sources/mock.ts'
 import p2pSource from './plugins/sources/p2p.ts'
-import cacheRoutes, { cacheEntrySchema } from './routes/cache.ts'
+import cacheRoutes from './routes/cache.ts'
 import eventRoutes from './routes/events.ts'
 import health from './routes/health.ts'
 import network from './routes/network.ts'
 import metricsRoute from './routes/metrics.ts'
+import openapiRoute from './routes/openapi.ts'
 import pages from './routes/pages.ts'
 import preloadRoutes from './routes/preload.ts'
 import playlist from './routes/playlist.ts'
-import { errorSchema } from './routes/schemas.ts'
+import { sharedSchemas } from './routes/shared-schemas.ts'
 import stream from './routes/stream.ts'
 import streamByName from './routes/stream-by-name.ts'
 import subtitleRoutes from './routes/subtitles.ts'
-import { fileSchema, torrentSchema, torrentWithFilesSchema } from './routes/torrent-schemas.ts'
 import torrentRoutes from './routes/torrents.ts'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Config } from './services/config.ts'
@@ -99,7 +99,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(liveEvents)
   await app.register(preloads)
 
-  await app.register(schemas, { schemas: [errorSchema, torrentSchema, fileSchema, torrentWithFilesSchema, cacheEntrySchema] })
+  await app.register(openapi, { schemas: sharedSchemas })
   await app.register(stream)
   await app.register(streamByName)
   await app.register(playlist)
@@ -111,6 +111,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(health)
   await app.register(metricsRoute)
   await app.register(network)
+  await app.register(openapiRoute)
   await app.register(pages)
   return app
 }

@@ -15,6 +15,17 @@ declare module 'fastify' {
     /** What to say to a body that is too large. */
     tooLarge?: string
   }
+  interface FastifyInstance {
+    /** Every route, as it was registered. */
+    routes: readonly Route[]
+  }
+}
+
+export interface Route {
+  readonly methods: readonly string[]
+  /** Its pattern. */
+  readonly url: string
+  readonly matches: (path: string) => boolean
 }
 
 /** Which part of a request is wrong, and how. */
@@ -59,9 +70,10 @@ const clientsFault: ReadonlySet<string> = new Set(['INFOHASH_INVALID', 'MAGNET_I
 const RETRY_AFTER_SECONDS = 10
 
 export default fp(async function errors (fastify) {
-  const routes: Array<{ readonly methods: readonly string[], readonly matches: (path: string) => boolean }> = []
+  const routes: Route[] = []
+  fastify.decorate('routes', routes)
 
-  fastify.addHook('onRoute', ({ method, url }) => { routes.push({ methods: [method].flat(), matches: pathMatcher(url) }) })
+  fastify.addHook('onRoute', ({ method, url }) => { routes.push({ methods: [method].flat(), url, matches: pathMatcher(url) }) })
   fastify.addHook('onRequest', async (request, reply) => { reply.header('X-Request-Id', request.id) })
 
   fastify.setErrorHandler<FastifyError>(async (error, request, reply) => {

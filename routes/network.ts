@@ -1,8 +1,9 @@
 import { Type } from 'typebox'
-import type { Static, TSchema } from 'typebox'
 import { sourcesOff } from '../services/filling.ts'
 import { emptyReport } from '../services/nat/network-report.ts'
+import { answer, errors } from './schemas.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { Static, TSchema } from 'typebox'
 
 const orNull = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()])
 const list = <T extends TSchema>(schema: T) => Type.Immutable(Type.Array(schema))
@@ -51,14 +52,20 @@ const data = Type.Object({
   advice: Type.String()
 })
 
+const schema = {
+  tags: ['server'],
+  summary: 'How the server is seen from the internet, and what P2P can do from here',
+  response: { 200: answer(data, 'as it is known now'), ...errors({}) }
+}
+
 /** How the server is seen from the internet, and what P2P can do from here. */
 const network: FastifyPluginAsyncTypebox = async (fastify) => {
   const { config, swarm } = fastify
   const off = sourcesOff(config).p2p ?? ''
 
-  fastify.get('/api/network', { schema: { response: { 200: Type.Object({ success: Type.Literal(true), data }) } } }, async (_request, reply) => {
+  fastify.get('/api/network', { schema }, async (_request, reply) => {
     reply.header('Cache-Control', 'no-store')
-    return { success: true as const, data: report() }
+    return { success: true, data: report() }
   })
 
   function report (): Static<typeof data> {

@@ -5,13 +5,14 @@ import { formatM3u, playlistOf } from '../services/playlist.ts'
 import { describe } from '../services/torrent/description.ts'
 import { answerStreamError } from '../plugins/errors.ts'
 import { linksOf } from './base-url.ts'
-import { errors, infoHashParams, trackersQuery } from './schemas.ts'
+import { infoHashParams, trackersQuery } from './schemas.ts'
 import { fileIndexOf, signalOfReply, whereOf } from './stream-request.ts'
+import { playlistAnswers, tags } from './stream-schemas.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyError } from 'fastify'
 
 const schema = {
-  tags: ['stream'],
+  tags,
   summary: 'A playlist for VLC, mpv and other players',
   description: 'All videos of the torrent in their natural order, or one file; with subtitles for players that read #EXTVLCOPT:input-slave. Metadata that is not known yet is looked for.',
   params: infoHashParams,
@@ -19,10 +20,7 @@ const schema = {
     fileIndex: Type.Optional(Type.String({ description: "only this file: zero-based, in the torrent's own order" })),
     tr: trackersQuery
   }),
-  response: {
-    200: { description: 'M3U, UTF-8', content: { 'audio/x-mpegurl': { schema: { type: 'string' } } } },
-    ...errors({ 400: 'fileIndex is no whole number', 404: 'its metadata is not to be had: see reasons' })
-  }
+  response: playlistAnswers
 }
 
 /** Playlists of torrents. */

@@ -8,6 +8,12 @@ import type { ErrorBody } from '../plugins/errors.ts'
  * listed does not come out (test/routes/openapi.test.ts compares).
  */
 
+export const commonHeaders = {
+  'X-Request-Id': { type: 'string', description: "as in the server's log" },
+  'Cache-Control': { type: 'string', description: 'no-store' }
+}
+const retryHeaders = { ...commonHeaders, 'Retry-After': { type: 'integer', description: 'seconds; where asking again may help' } }
+
 /** A known test hash: it plays with no network at all, so every example can be tried. */
 export const mockHash = '39730aa7c09b864432bc8c878c20c933059241fd'
 
@@ -51,8 +57,8 @@ export function reference<T extends TSchema> (schema: T) {
 }
 
 /** `{ success: true, data }`, and what else belongs to it. */
-export function answer<T extends TSchema, F extends Record<string, TSchema> = Record<never, never>> (data: T, description: string, facts?: F) {
-  return Type.Object({ success: Type.Unsafe<boolean>({ type: 'boolean', const: true }), data, ...facts as F }, { description })
+export function answer<T extends TSchema, F extends Record<string, TSchema> = Record<never, never>> (data: T, description: string, facts?: F, headers: object = {}) {
+  return Type.Object({ success: Type.Unsafe<boolean>({ type: 'boolean', const: true }), data, ...facts as F }, { description, headers: { ...commonHeaders, ...headers } })
 }
 
 const refusal = Type.Object({
@@ -80,14 +86,11 @@ export const errorSchema = Type.Object({
   requestId: Type.Optional(Type.String({ description: "as in X-Request-Id and in the server's log" }))
 }, { $id: 'Error', description: 'every error has this form' })
 
-const errorHeaders = { 'X-Request-Id': { type: 'string' } }
-const retryHeaders = { ...errorHeaders, 'Retry-After': { type: 'integer', description: 'seconds' } }
-
 /** The errors of a route, by status: what each means there. 500 and 503 belong to every route. */
-export function errors<S extends number> (meanings: Record<S, string>) {
+export function errors<S extends number> (meanings: Record<S, string>, headers: object = {}) {
   const all: Record<number, string> = { ...meanings, 500: 'the server failed', 503: 'the server is overloaded or stops' }
   const entry = ([status, description]: [string, string]) => [status, Type.Unsafe<ErrorBody>({
-    description, headers: status === '503' ? retryHeaders : errorHeaders, content: { 'application/json': { schema: { $ref: 'Error#' } } }
+    description, headers: { ...headers, ...status === '503' || status === '404' ? retryHeaders : commonHeaders }, content: { 'application/json': { schema: { $ref: 'Error#' } } }
   })]
   // Object.fromEntries forgets the keys' type.
   return Object.fromEntries(Object.entries(all).map(entry)) as Record<S | 500 | 503, ReturnType<typeof Type.Unsafe<ErrorBody>>>
@@ -95,14 +98,3 @@ export function errors<S extends number> (meanings: Record<S, string>) {
 
 /** Of routes that look for a torrent. */
 export const trackersQuery = Type.Optional(Type.Array(Type.String(), { description: 'tracker URLs to add to the search; the first 20 count' }))
-
-const bytes = (description: string) => ({ description, content: { '*/*': { schema: { type: 'string', format: 'binary' } } } })
-
-/** The answers of a route that sends a file: the whole or a part of it, or no need to. */
-export const fileAnswers = {
-  200: bytes('the whole file'),
-  206: bytes('the ranges that were asked for'),
-  304: { description: 'the client has it (If-None-Match, If-Modified-Since)', type: 'null' },
-  412: { description: 'it is another file by now (If-Match, If-Unmodified-Since)', type: 'null' },
-  416: { description: 'it has no such range', type: 'null' }
-}

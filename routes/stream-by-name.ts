@@ -4,8 +4,9 @@ import { corsHeaders, preflightHeaders } from '../services/http/cors.ts'
 import { NothingServes } from '../services/source-walk.ts'
 import { parseMagnet } from '../services/torrent/magnet.ts'
 import { answerStreamError } from '../plugins/errors.ts'
-import { errors, fileAnswers, infoHash, trackersQuery } from './schemas.ts'
+import { infoHash, mockHash, trackersQuery } from './schemas.ts'
 import { isYes, sendStream, wantedOf } from './stream-request.ts'
+import { download, preflightAnswers, rangeHeaders, streamAnswers, tags } from './stream-schemas.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyError } from 'fastify'
 import type { Magnet } from '../services/torrent/magnet.ts'
@@ -14,21 +15,18 @@ import type { Magnet } from '../services/torrent/magnet.ts'
 const namedPath = '/stream/:infoHash(^(?:[0-9a-fA-F]{40}|[a-zA-Z2-7]{32})$)/:fileIndex(^\\d{1,15}$)/:name'
 const magnetPath = '/stream/magnet'
 
-const tags = ['stream']
-const response = { ...fileAnswers, ...errors({ 404: 'no source has it: see reasons' }) }
-const download = Type.Optional(Type.String({ description: 'true: offer the file for saving' }))
-
 const namedSchema = {
   tags,
   summary: 'A file, under a URL that ends in its name',
   description: 'As /stream/proxy/{infoHash}, for players that go by the extension. The name is not looked at.',
   params: Type.Object({
     infoHash,
-    fileIndex: Type.String({ description: "a whole number: zero-based, in the torrent's own order" }),
-    name: Type.String()
+    fileIndex: Type.String({ description: "a whole number: zero-based, in the torrent's own order", examples: ['0'] }),
+    name: Type.String({ examples: ['film.mp4'] })
   }),
+  headers: rangeHeaders,
   querystring: Type.Object({ download, tr: trackersQuery }),
-  response
+  response: streamAnswers
 }
 
 const magnetSchema = {
@@ -36,13 +34,14 @@ const magnetSchema = {
   summary: 'The file that a magnet link stands for',
   description: 'As /stream/proxy/{infoHash}, with all that the magnet says of where to look. A magnet may choose the file (so).',
   querystring: Type.Object({
-    uri: Type.Optional(Type.String({ description: 'the magnet link, percent-encoded as a whole' })),
+    uri: Type.Optional(Type.String({ description: 'the magnet link, percent-encoded as a whole', examples: [`magnet:?xt=urn:btih:${mockHash}`] })),
     fileIndex: Type.Optional(Type.String({ description: 'wins over the choice of the magnet' })),
     download
   }),
-  response
+  headers: rangeHeaders,
+  response: streamAnswers
 }
-const preflightSchema = { tags, summary: 'Preflight: any page may play it', response: { 204: { description: 'it may', type: 'null' } } }
+const preflightSchema = { tags, summary: 'Preflight: any page may play it', response: preflightAnswers }
 
 /**
  * The stream by other names. A magnet is answered with the stream itself, not with a redirect to it: some players ask the
@@ -52,8 +51,8 @@ const streamByName: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.addHook('onRequest', async (_request, reply) => { reply.headers(corsHeaders) })
   fastify.setErrorHandler<FastifyError>(answerStreamError)
 
-  for (const path of [namedPath, magnetPath]) {
-    fastify.options(path, { schema: preflightSchema }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
+  for (const [path, schema] of [[namedPath, { ...preflightSchema, params: namedSchema.params }], [magnetPath, preflightSchema]] as const) {
+    fastify.options(path, { schema }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
   }
 
   fastify.route({

@@ -2,7 +2,9 @@ import { Type } from 'typebox'
 import { corsHeaders, preflightHeaders } from '../services/http/cors.ts'
 import { streamStatus } from '../services/stream-status.ts'
 import { answerStreamError } from '../plugins/errors.ts'
+import { infoHashParams, trackersQuery } from './schemas.ts'
 import { infohashOf, isYes, sendStream, wantedOf } from './stream-request.ts'
+import { download, fileIndex, preflightAnswers, rangeHeaders, statusAnswers, streamAnswers, tags } from './stream-schemas.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyError } from 'fastify'
 
@@ -10,22 +12,24 @@ const path = '/stream/proxy/:infoHash'
 const statusPath = '/stream/status/:infoHash'
 
 const schema = {
-  params: Type.Object({ infoHash: Type.String({ description: '40 hex digits, or 32 base32 characters' }) }),
-  querystring: Type.Object({
-    fileIndex: Type.Optional(Type.String({ description: "a whole number: zero-based, in the torrent's own order; default: its largest video" })),
-    download: Type.Optional(Type.String({ description: 'true: offer the file for saving' })),
-    tr: Type.Optional(Type.Array(Type.String(), { description: 'tracker URLs to add to the search; the first 20 count' }))
-  })
+  tags,
+  summary: "A torrent's file, from whichever source delivers it",
+  headers: rangeHeaders,
+  params: infoHashParams,
+  querystring: Type.Object({ fileIndex, download, tr: trackersQuery }),
+  response: streamAnswers
 }
+const statusSchema = { tags, summary: 'Why a stream plays or does not', description: 'Asks no source, and starts nothing.', params: infoHashParams, response: statusAnswers }
+const preflightSchema = { tags, summary: 'Preflight: any page may play it', params: infoHashParams, response: preflightAnswers }
 
 /** The product: a torrent's file over HTTP, from whichever source delivers it. */
 const stream: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.addHook('onRequest', async (_request, reply) => { reply.headers(corsHeaders) })
   fastify.setErrorHandler<FastifyError>(answerStreamError)
 
-  fastify.options(path, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
+  fastify.options(path, { schema: preflightSchema }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
 
-  fastify.get(statusPath, { schema: { params: schema.params } }, async (request, reply) => {
+  fastify.get(statusPath, { schema: statusSchema }, async (request, reply) => {
     const infohash = infohashOf(request.params.infoHash)
     reply.header('Cache-Control', 'no-store')
     return await streamStatus(infohash, fastify)

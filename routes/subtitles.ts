@@ -5,9 +5,10 @@ import { corsHeaders, preflightHeaders } from '../services/http/cors.ts'
 import { planResponse } from '../services/http/plan-response.ts'
 import { answerStreamError } from '../plugins/errors.ts'
 import { linksOf } from './base-url.ts'
-import { answer, errors, fileAnswers, infoHash, infoHashParams, listOf, nullable, oneOf, trackersQuery } from './schemas.ts'
+import { answer, errors, infoHash, infoHashParams, listOf, nullable, oneOf, trackersQuery } from './schemas.ts'
 import { sendBody } from './send-body.ts'
 import { cacheControlOf, fileIndexOf, signalOfReply, whereOf } from './stream-request.ts'
+import { corsHeaders as corsAnswerHeaders, preflightAnswers, rangeHeaders, subtitleAnswers } from './stream-schemas.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { SubtitleText } from '../services/subtitles/subtitles.ts'
@@ -16,9 +17,7 @@ const path = '/api/torrents/:infoHash/subtitles'
 const rawPath = `${path}/:fileIndex(^\\d{1,15}$)`
 const vttPath = `${path}/:fileIndex(^\\d{1,15}).vtt`
 const tags = ['subtitles']
-const fileParams = Type.Object({ infoHash, fileIndex: Type.String({ description: "the subtitle file's index in the torrent" }) })
-const querystring = Type.Object({ tr: trackersQuery })
-const refusals = { 404: 'there is none, it is none, or no source has it: see reasons' }
+const fileParams = Type.Object({ infoHash, fileIndex: Type.String({ description: "the subtitle file's index in the torrent", examples: ['1'] }) })
 
 const subtitleSchema = Type.Object({
   fileIndex: Type.Integer(),
@@ -40,11 +39,12 @@ const listSchema = {
   description: 'Files beside the video: srt, vtt, ass, ssa; at most 1000. Metadata that is not known yet is looked for.',
   params: infoHashParams,
   querystring: Type.Object({ fileIndex: Type.Optional(Type.String({ description: 'only those of this video, and those that nobody can tell of' })), tr: trackersQuery }),
-  response: { 200: answer(listOf(subtitleSchema), "in the torrent's own order"), ...errors({ 400: 'fileIndex is no whole number', 404: 'its metadata is not to be had: see reasons' }) }
+  response: { 200: answer(listOf(subtitleSchema), "in the torrent's own order", {}, corsAnswerHeaders), ...errors({ 400: 'fileIndex is no whole number', 404: 'nobody has its metadata, or it has no such file' }, corsAnswerHeaders) }
 }
-const rawSchema = { tags, summary: 'A subtitle file as it is', params: fileParams, querystring, response: { ...fileAnswers, ...errors(refusals) } }
+const rawSchema = { tags, summary: 'A subtitle file as it is', params: fileParams, headers: rangeHeaders, querystring: Type.Object({ tr: trackersQuery }), response: subtitleAnswers }
 const vttSchema = { ...rawSchema, summary: 'A subtitle file as WebVTT', description: 'UTF-8, whatever encoding and format the file has.' }
-const preflightSchema = { tags, summary: 'Preflight: any page may read it', params: infoHashParams, response: { 204: { description: 'it may', type: 'null' } } }
+
+const preflightSchema = { params: infoHashParams, tags, summary: 'Preflight: any page may read it', response: preflightAnswers }
 
 /** The subtitle files of a torrent: a list, each as it is, and as WebVTT. */
 const subtitles: FastifyPluginAsyncTypebox = async (fastify) => {

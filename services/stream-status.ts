@@ -49,6 +49,7 @@ export interface StreamStatusOptions {
 
 /** A client that waits for less is not told to be waiting. */
 const WAITING_MS = 1000
+const RESPONSES_SHOWN = 100
 
 /** Everything that is known of the stream of an infohash; asks no source and starts nothing. */
 export async function streamStatus (infohash: string, { sources, history, torrents, torrentList }: StreamStatusOptions): Promise<StreamStatus> {
@@ -73,7 +74,7 @@ export async function streamStatus (infohash: string, { sources, history, torren
     downloadSpeed: known?.downloadSpeed ?? 0,
     peers: known?.peers ?? 0,
     sources: statuses,
-    responses: running,
+    responses: running.slice(-RESPONSES_SHOWN),
     lastResponse: last,
     lastStart: start
   }

@@ -3,6 +3,7 @@ import { CodedError } from '../errors.ts'
 import { Slots } from '../slots.ts'
 import { NothingServes } from '../source-walk.ts'
 import { AddedTorrents } from './added-torrents.ts'
+import { describe } from './description.ts'
 import { fileStatusOf, httpStatusOf, isDefaultFile, mainFile, offeredFiles, reasonOf, selectedFiles, stateOf } from './torrent-status.ts'
 import type { CacheIndex } from '../cache/cache-index.ts'
 import type { StoredFiles } from '../cache/stored-files.ts'
@@ -263,11 +264,7 @@ export class TorrentList {
   async #downloadOnce (infohash: string, hints: Hints, download: Download, signal: AbortSignal): Promise<void> {
     const { sources, torrents } = this.#options
     const { trackers = [], selectOnly = [] } = hints
-    if (selectOnly.length > 0) {
-      // Brings the metadata, and no byte of a file.
-      await sources.open({ infohash, fileIndex: null, trackers, head: null }, signal)
-    }
-    const metadata = selectOnly.length > 0 ? await torrents.knownMetadata(infohash) : null
+    const { metadata } = selectOnly.length > 0 ? await describe({ infohash, trackers }, { sources, torrents }, signal) : { metadata: null }
     const indexes = metadata === null ? [null] : selectedFiles(metadata, selectOnly).map(({ index }) => index)
     for (const index of indexes) await this.#downloadFile(infohash, hints, index, download, signal)
   }

@@ -12,7 +12,7 @@ export interface FileView extends FileStatus {
   readonly streamUrl: string
 }
 
-/** `baseUrl`: what clients reach the server by, null where each knows it; a path prefix is kept. */
+/** `baseUrl`: what clients reach the server by, a path prefix included; null: each knows it, and gets paths. */
 export function torrentView (status: TorrentStatus, baseUrl: string | null): TorrentView {
   const { infoHash, fileIndex, isDefaultFile } = status
   const links = linksFrom(baseUrl)

@@ -1,0 +1,49 @@
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import fp from 'fastify-plugin'
+import packageJson from '../package.json' with { type: 'json' }
+import type { TSchema } from 'typebox'
+
+/** The UI is a script and a style sheet of our own; it needs inline styles, and images that it has in itself. */
+const uiPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+const tags = [
+  { name: 'stream', description: "A torrent's file over HTTP" },
+  { name: 'torrents', description: 'Add, list, delete' },
+  { name: 'preload', description: 'Bring parts of a file in before it is played' },
+  { name: 'subtitles', description: 'The subtitle files of a torrent' },
+  { name: 'events', description: 'What happens, while it happens' },
+  { name: 'cache', description: 'What is on the disk' },
+  { name: 'server', description: 'For probes, for people, for programs' }
+]
+
+/** What no route says of itself, for it comes before any. */
+const anyOther = {
+  description: 'Another error, of the same form: an address that is too long (414), a method that the path does not have (405), a request that did not arrive in time (408).',
+  content: { 'application/json': { schema: { $ref: 'Error#' } } }
+}
+
+/** A plugin, so that each part of the server can add what it says of itself: see routes/README.md. */
+export default fp<{ readonly schemas: readonly TSchema[] }>(async function openapi (fastify, { schemas }) {
+  const { BASE_URL } = fastify.config
+  for (const schema of schemas) fastify.addSchema(schema)
+
+  await fastify.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Self-Streme', version: packageJson.version, description: packageJson.description, license: { name: 'MIT', identifier: 'MIT' } },
+      tags
+    },
+    transform: ({ schema, url }) => ({ schema: { ...schema, response: { ...schema?.response ?? {}, default: anyOther } }, url }),
+    // By the names that they were registered under.
+    refResolver: { buildLocalReference: ({ $id }, _base, _fragment, i) => typeof $id === 'string' ? $id : `schema-${i}` }
+  })
+
+  await fastify.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: uiPolicy,
+    uiConfig: { deepLinking: true, tryItOutEnabled: true },
+    // A relative address counts from the document; the UI's own copy of it is one folder further down than /openapi.json.
+    transformSpecification: (document) => ({ ...document, servers: [{ url: BASE_URL ?? '../' }] })
+  })
+}, { name: 'openapi', dependencies: ['config'] })
