@@ -17,7 +17,7 @@ const config = configOrExit()
 takeStopFromInput(config)
 // Not imported above: a process that is about to be replaced need not load it.
 const { buildApp } = await import('./app.ts')
-app = await buildApp({ config, logger: loggerOf(config) }).catch((error: unknown) => {
+app = await buildApp({ config, logger: await loggerOf(config) }).catch((error: unknown) => {
   exitWith(`Self-Streme could not start: ${error instanceof Error ? error.message : String(error)}`)
 })
 
@@ -88,10 +88,16 @@ function configOrExit (): Config {
   }
 }
 
-function loggerOf ({ LOG_LEVEL, LOG_FORMAT }: Config): FastifyServerOptions['logger'] {
+/**
+ * Pretty in this process, and not in pino's worker: that one holds the end of the process up for ten seconds when the
+ * terminal has gone, and takes memory that panels count.
+ */
+async function loggerOf ({ LOG_LEVEL, LOG_FORMAT }: Config): Promise<FastifyServerOptions['logger']> {
   const isPretty = LOG_FORMAT === 'pretty' || (LOG_FORMAT === 'auto' && process.stdout.isTTY)
-  const redact = ['req.headers.authorization', 'req.headers.cookie']
-  return { level: LOG_LEVEL, redact, ...(isPretty ? { transport: { target: 'pino-pretty', options: { ignore: 'pid,hostname,reqId,infohash', translateTime: 'HH:MM:ss', singleLine: true } } } : {}) }
+  const base = { level: LOG_LEVEL, redact: ['req.headers.authorization', 'req.headers.cookie'] }
+  if (!isPretty) return base
+  const { default: pretty } = await import('pino-pretty')
+  return { ...base, stream: pretty({ ignore: 'pid,hostname,reqId,infohash', translateTime: 'HH:MM:ss', singleLine: true, sync: true }) }
 }
 
 function listenFailure (error: unknown): string {

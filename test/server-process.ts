@@ -89,6 +89,15 @@ async function childrenOf (pid: number): Promise<number[]> {
   return found.flat()
 }
 
+/** The processes below this one, with their command lines. */
+export async function descendantsOf (pid: number): Promise<Array<{ readonly pid: number, readonly command: string[] }>> {
+  const found = await Promise.all((await childrenOf(pid)).map(async (child) => {
+    const command = (await readFile(`/proc/${child}/cmdline`, 'utf8').catch(() => '')).split('\0').slice(0, -1)
+    return [{ pid: child, command }, ...await descendantsOf(child)]
+  }))
+  return found.flat()
+}
+
 /** Does this process run? One that has ended and was not waited for does not. */
 export async function isAlive (pid: number): Promise<boolean> {
   return !/^$|\) [ZX] /.test(await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ''))

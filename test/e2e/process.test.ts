@@ -119,9 +119,8 @@ t.test('an input that is closed, or says something else, stops nothing', async (
   for (let i = 0; i < 3; i++) t.equal((await fetch(`${run.url}/health`)).status, 200)
 })
 
-t.test('a terminal that goes away stops the server like a signal', { skip: existsSync('/usr/bin/python3') ? false : 'needs python3 for a terminal' }, async (t) => {
-  const cwd = await temporaryDirectory(t)
-  // The shell's hangup: the terminal is closed, and SIGHUP is sent to whoever it belonged to.
+/** Runs the server on a terminal until it listens, then does this with the terminal (Python, its descriptor is `fd`); gives the exit code. */
+async function onTerminal (t: Test, action: string, env: Record<string, string> = {}): Promise<string> {
   const child = spawn('/usr/bin/python3', ['-c', `
 import os, pty, sys
 pid, fd = pty.fork()
@@ -129,11 +128,27 @@ if pid == 0:
     os.execv(sys.argv[1], sys.argv[1:])
 text = b''
 while b'listening on port' not in text: text += os.read(fd, 4096)
-os.close(fd)
+${action}
+try:
+    while os.read(fd, 4096): pass
+except OSError: pass
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-`, process.execPath, join(import.meta.dirname, '..', '..', 'index.js')], { cwd, env: { PATH: process.env.PATH, PORT: '0', TORRENT_PORT: '0', TRACKERS: 'none', DHT_BOOTSTRAP: 'none', STUN_SERVERS: 'none' }, stdio: ['ignore', 'pipe', 'inherit'] })
+`, process.execPath, join(import.meta.dirname, '..', '..', 'index.js')], {
+    cwd: await temporaryDirectory(t), env: { PATH: process.env.PATH, PORT: '0', ENABLE_P2P: 'false', TORRENT_METADATA_URLS: 'none', ...env }, stdio: ['ignore', 'pipe', 'inherit']
+  })
   t.teardown(() => { child.kill('SIGKILL') })
-  t.equal((await text(child.stdout)).trim(), '0')
+  return (await text(child.stdout)).trim()
+}
+
+const skip = existsSync('/usr/bin/python3') ? false : 'needs python3 for a terminal'
+
+t.test('a terminal that goes away stops the server like a signal', { skip }, async (t) => {
+  t.equal(await onTerminal(t, 'os.close(fd)'), '0')
+})
+
+t.test('so does Ctrl-C on it, and on the terminal of a panel the word stop', { skip }, async (t) => {
+  t.equal(await onTerminal(t, "os.write(fd, b'\\x03')"), '0')
+  t.equal(await onTerminal(t, "os.write(fd, b'stop\\n')", { P_SERVER_UUID: 'x', SERVER_PORT: '0' }), '0')
 })
 
 t.test('SIGKILL of the server leaves no orphan', async (t) => {
