@@ -1,14 +1,17 @@
+import { realpath } from 'node:fs/promises'
 import { hopsOf } from '../services/download/via.ts'
 import { formatBytes } from '../services/format.ts'
 import { streamBody } from '../services/http/body.ts'
 import { contentTypeOf } from '../services/http/content-type.ts'
 import { planResponse } from '../services/http/plan-response.ts'
 import { parseRangeHead } from '../services/http/range.ts'
+import { isForProxy, sendfileHeader } from '../services/http/sendfile.ts'
 import { NothingServes } from '../services/source-walk.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
 import { trackerUrls } from '../services/torrent/urls.ts'
 import { sendBody } from './send-body.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Representation } from '../services/http/plan-response.ts'
 import type { SourceFile, StreamRequest } from '../services/source.ts'
 import type { Walked } from '../services/source-walk.ts'
 
@@ -43,19 +46,22 @@ export async function sendStream (request: FastifyRequest, reply: FastifyReply, 
   request.log.debug(fields, `[Hybrid] Getting stream for ${wanted.infohash}`)
   const walked = await sources.open(wanted, signal)
   const { file } = walked
-  const plan = planResponse({
-    method: request.method === 'HEAD' ? 'HEAD' : 'GET',
-    headers: request.headers,
-    representation: {
-      lengthBytes: file.lengthBytes,
-      etag: file.etag,
-      lastModified: file.lastModified,
-      contentType: contentTypeOf(file.name),
-      fileName: file.name,
-      isDownload,
-      cacheControl: cacheControlOf(file)
-    }
-  })
+  const representation: Representation = {
+    lengthBytes: file.lengthBytes,
+    etag: file.etag,
+    lastModified: file.lastModified,
+    contentType: contentTypeOf(file.name),
+    fileName: file.name,
+    isDownload,
+    cacheControl: cacheControlOf(file)
+  }
+  const handed = await handOver(request, file)
+  if (handed !== null) {
+    // All about the whole file, and none of its bytes: the proxy knows which of them the client wants.
+    const { headers: { 'Accept-Ranges': _, ...headers } } = planResponse({ method: 'HEAD', headers: {}, representation })
+    return await reply.headers({ ...headers, ...sourceHeaders(walked), ...handed, 'Content-Length': 0 }).send()
+  }
+  const plan = planResponse({ method: request.method === 'HEAD' ? 'HEAD' : 'GET', headers: request.headers, representation })
   reply.code(plan.status).headers({ ...plan.headers, ...sourceHeaders(walked) })
   if (plan.body === null) return await reply.send()
   // A player asks for dozens of ranges; the one from the beginning tells people that somebody watches.
@@ -66,6 +72,15 @@ export async function sendStream (request: FastifyRequest, reply: FastifyReply, 
     // The one that was opened may have died before its first byte.
     reply.header('X-Stream-Source', walked.engaged())
   })
+}
+
+/** The header that has the reverse proxy send the file; null: the server does. */
+async function handOver ({ server, headers }: FastifyRequest, file: SourceFile): Promise<Record<string, string> | null> {
+  const { SENDFILE_HEADER: header, TORRENT_DOWNLOAD_PATH } = server.config
+  if (header === null || file.handOver === undefined || !isForProxy(headers)) return null
+  // As the file's own path: every link resolved.
+  const directory = await realpath(TORRENT_DOWNLOAD_PATH).catch(() => null)
+  return directory === null ? null : sendfileHeader(file.handOver(), { header, directory })
 }
 
 /** Throws the refusal of a malformed infohash, before any source is asked. */

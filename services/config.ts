@@ -37,7 +37,7 @@ const server = {
   SHUTDOWN_GRACE: whole(10, 0, 600, 'Seconds that streams have to end after a stop signal; with none open the stop is immediate, and a second signal waits for nothing. Docker kills what takes longer than its own limit (10 s, --stop-timeout).'),
   LOG_LEVEL: Type.Enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], { default: 'info', description: 'How much is logged; debug tells why a source was left.' }),
   LOG_FORMAT: Type.Enum(['auto', 'pretty', 'json'], { default: 'auto', description: 'auto: pretty on a terminal, else one JSON object a line for log collectors.' }),
-  SENDFILE_HEADER: optional(Type.Enum(['x-accel-redirect', 'x-sendfile']), 'Lets the reverse proxy send cached files itself: x-accel-redirect for nginx, x-sendfile for Apache and lighttpd.', reserved)
+  SENDFILE_HEADER: optional(Type.Enum(['x-accel-redirect', 'x-sendfile']), 'Lets the reverse proxy send cached files itself: x-accel-redirect for nginx, x-sendfile for Apache and lighttpd. Only where nobody reaches this port but through that proxy (HOST=127.0.0.1).')
 }
 
 const https = {

@@ -40,6 +40,8 @@ export interface SourceFile {
    * Honours its signal at once, and releases everything when the iteration is returned or thrown into.
    */
   read (range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array>
+  /** Its path, every link resolved, where all of it is in one verified file: for somebody else who sends it. Counts as being streamed. */
+  handOver? (): string
   /** Bytes that came in behind it so far, verified or not; only grows. While it does, a reader that waits is not forgotten. */
   progress? (): number
   /** How many bytes from this one on can be read without waiting for anybody; not counted beyond `limit`. */

@@ -12,8 +12,13 @@ export default fp(async function cacheSource (fastify) {
       const cached = await cache.find(infohash, fileIndex, metadata, signal)
       if (cached === null) return null
       const file = await cache.open(cached)
+      const handOver = (): string => {
+        lastUse.begin(infohash, cached.fileIndex).end()
+        return cached.path
+      }
       return {
         ...file,
+        ...file.isVerified ? { handOver } : {},
         async * read (range, signal) { yield * tracked(lastUse.begin(infohash, cached.fileIndex), file.read(range, signal)) }
       }
     }

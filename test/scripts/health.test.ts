@@ -1,8 +1,12 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { startServer } from '../server-process.ts'
+import { freePort, temporaryDirectory } from '../testnet.ts'
 
 const script = fileURLToPath(new URL('../../scripts/health.ts', import.meta.url))
 
@@ -43,4 +47,21 @@ t.test('nor is one that is gone', async t => {
   server.close()
   await once(server, 'close')
   t.equal(await exitCode(t, { PORT: port }), 1)
+})
+
+t.test('the real server is healthy on the port of its own .env, and not any more when it has stopped', async (t) => {
+  const cwd = await temporaryDirectory(t)
+  const port = await freePort()
+  await writeFile(join(cwd, '.env'), `PORT=${port}\nHOST=0.0.0.0\nENABLE_P2P=false\n`)
+  const server = await startServer(t, { PORT: '' }, cwd)
+  const check = async () => {
+    const child = spawn(process.execPath, [script], { cwd, env: { PATH: process.env.PATH }, stdio: 'ignore' })
+    t.teardown(() => { child.kill('SIGKILL') })
+    const [code] = await once(child, 'exit')
+    return code
+  }
+  t.equal(server.port, port)
+  t.equal(await check(), 0)
+  await server.stop('SIGTERM')
+  t.equal(await check(), 1)
 })
