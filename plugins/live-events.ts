@@ -14,15 +14,19 @@ declare module 'fastify' {
 }
 
 export default fp(async function liveEvents (fastify) {
-  const { events, torrents, torrentList, config, log } = fastify
+  const { events, swarm, torrents, torrentList, config, log } = fastify
   const live = new LiveEvents({ heartbeatMs: deadlines.eventHeartbeatMs })
   const watch = new TorrentWatch({ torrents, torrentList, events, isFollowed: () => live.size > 0, log })
   events.listen((event) => { live.publish(publishedOf(event, config.BASE_URL)) })
+  swarm?.on('network', () => {
+    const { status: { state, reason }, network } = swarm
+    live.publish({ type: 'network', infohash: null, data: { state, reason, ...network, at: new Date().toISOString() }, latestOf: 'network' })
+  })
   fastify.decorate('live', live)
   // Before the server closes, or it would wait for those who follow.
   fastify.addHook('preClose', async () => { live.close() })
   fastify.addHook('onClose', async () => { await watch.close() })
-}, { name: 'live-events', dependencies: ['config', 'events', 'torrents', 'torrent-list'] })
+}, { name: 'live-events', dependencies: ['config', 'events', 'swarm', 'torrents', 'torrent-list'] })
 
 function publishedOf (event: ServerEvent, baseUrl: string | null): Published {
   const at = new Date().toISOString()

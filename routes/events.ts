@@ -17,7 +17,7 @@ const headers = Type.Object({
 
 const response = {
   200: Type.Unsafe<never>({
-    description: 'Server-Sent Events. `ready`: it begins here. `reset`: what was missed is gone, ask for the lists anew. `added`, `removed`: torrents come and go. `progress`: a torrent as in the list, whenever it is not as it was. `start`, `started`, `refused`: sources are asked, and which one answered. `source`, `lost`, `stall`, `end`: what becomes of a response. `cache`: something was stored, removed, pinned, verified. A comment every 15 seconds says that the connection is alive. Who does not read is cut off.',
+    description: 'Server-Sent Events; the schema `Events` has the data of each. A comment every 15 seconds says that the connection is alive. Who does not read is cut off, and gets what it missed when it comes back.',
     headers: { ...commonHeaders, 'X-Accel-Buffering': { type: 'string', description: 'no: a proxy keeps nothing back' } },
     content: { 'text/event-stream': { schema: { type: 'string', examples: ['id: 1c2d3e4f-7\nevent: added\ndata: {"infoHash":"39730aa7c09b864432bc8c878c20c933059241fd","at":"2026-01-01T00:00:00.000Z"}\n\n'] } } }
   }),

@@ -11,7 +11,7 @@ const httpSchema = Type.Object({
   mirrors: listOf(Type.String())
 }, { description: 'the download from mirrors, while there is one' })
 
-const torrentFields = {
+export const torrentFields = {
   infoHash: ownInfoHash,
   name: nullable(Type.String()),
   status: oneOf(['queued', 'metadata', 'downloading', 'cached', 'ready', 'idle']),

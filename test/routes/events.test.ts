@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
 import { followEvents } from '../event-client.ts'
@@ -37,6 +38,34 @@ t.test('a download can be watched from the moment it is added until it is cached
   await events.next(({ type }) => type === 'removed')
   const ids = events.events.map(({ id }) => Number(id.split('-')[1]))
   t.same(ids, [...ids].sort((a, b) => a - b), 'their ids grow')
+})
+
+t.test('every event is as the description says, that of the network too', async (t) => {
+  const torrent = await makeTorrent({ 'Film.mp4': testBytes(3_000_000, 'film') })
+  const mirror = await startMirror(t, torrent)
+  const { url, app } = await startApp(t, { ENABLE_P2P: 'true', P2P_TIMEOUT: '1000', TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl })
+  const spec = (await jsonFrom(`${url}/openapi.json`)).body
+  const events = await followEvents(t, `${url}/api/events`)
+  const lost = await followEvents(t, `${url}/api/events?lastEventId=nonsense`)
+  await events.next(({ type }) => type === 'network')
+  await add(url, torrent.infohash)
+  await events.next(({ type, data }) => type === 'progress' && data.cached)
+  await jsonFrom(`${url}/api/cache/${torrent.infohash}/pin`, { method: 'POST' })
+  await jsonFrom(`${url}/api/cache/${torrent.infohash}/pin`, { method: 'DELETE' })
+  await jsonFrom(`${url}/api/torrents/${torrent.infohash}?deleteFiles=true`, { method: 'DELETE' })
+  await bytesFrom(`${url}/stream/proxy/${infohash}`)
+  app.history.begin(infohash, null, { start: 0, end: 9 }).lost('p2p', 3, 'STALLED', 'no peer')
+  app.history.begin(infohash, null, { start: 0, end: 9 }).waited(null, 1000)
+  await events.next(({ type }) => type === 'stall')
+  const ajv = new Ajv2020({ strict: false })
+  const seen = [...events.events, ...lost.events]
+  for (const { type, data } of seen) {
+    const schema = spec.components.schemas.Events.properties[type]
+    t.ok(schema, type)
+    const check = ajv.compile(schema)
+    t.ok(check(data), `${type}: ${ajv.errorsText(check.errors)}`)
+  }
+  t.same([...new Set(seen.map(({ type }) => type))].sort(), Object.keys(spec.components.schemas.Events.properties).sort(), 'each was seen')
 })
 
 t.test('a response tells which source serves it, and how it ended', async (t) => {
