@@ -63,6 +63,8 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
     // For a request to arrive whole, body included; it does not limit answers.
     requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: 2000 },
+    // Otherwise 1e400 is a number that no maximum holds for.
+    ajv: { customOptions: { strictNumbers: false } },
     genReqId: requestIds(),
     clientErrorHandler: answerClientError,
     frameworkErrors: answerFrameworkError

@@ -196,7 +196,7 @@ function typesOf (body: unknown): string {
 }
 
 function shown (value: unknown): string {
-  const text = JSON.stringify(value) ?? typeof value
+  const text = typeof value === 'number' ? String(value) : JSON.stringify(value) ?? typeof value
   return text.length <= 80 ? text : `${text.slice(0, 80)}…`
 }
 

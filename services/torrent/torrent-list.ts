@@ -185,6 +185,10 @@ export class TorrentList {
     return { total: offered.length, entries }
   }
 
+  isAdded (infohash: string): boolean {
+    return this.#added.get(infohash) !== undefined
+  }
+
   /** Would `list` name it? */
   isListed ({ infoHash, cached, addedAt }: TorrentStatus): boolean {
     return addedAt !== null || cached || this.#options.torrents.get(infoHash) !== null

@@ -152,6 +152,7 @@ t.test('lists come in pages, each field as the service has it', async (t) => {
   for (const [query, field, message] of [
     ['?limit=0', 'limit', 'query limit: must be >= 1, got 0'],
     ['?limit=1001', 'limit', 'query limit: must be <= 1000, got 1001'],
+    ['?limit=1e400', 'limit', 'query limit: must be <= 1000, got Infinity'],
     ['?limit=many', 'limit', 'query limit: must be integer, got "many"'],
     ['?offset=-1', 'offset', 'query offset: must be >= 0, got -1']
   ] as const) t.match(await jsonFrom(`${url}/api/torrents${query}`), { status: 400, body: { error: 'Bad request', message, details: [{ in: 'query', field }] } })
