@@ -2,6 +2,7 @@ import { open } from 'node:fs/promises'
 import fp from 'fastify-plugin'
 import { memoryBudget, memoryLimits } from '../services/memory-budget.ts'
 import { sourcesOff } from '../services/filling.ts'
+import { DhtFile } from '../services/swarm/dht-file.ts'
 import { Swarm } from '../services/swarm/swarm.ts'
 
 declare module 'fastify' {
@@ -27,6 +28,7 @@ export default fp(async function swarm (fastify) {
       dhtBootstrap: config.DHT_BOOTSTRAP,
       iceServers: iceServers(config),
       staticPeers: config.STATIC_PEERS,
+      dhtFile: await DhtFile.open({ directory: config.TORRENT_DOWNLOAD_PATH, isReadOnly: config.CACHE_READ_ONLY, log: fastify.log }),
       blocklistPath: config.P2P_BLOCKLIST,
       uploadLimitBytes: config.UPLOAD_LIMIT === null ? -1 : config.UPLOAD_LIMIT * 1000,
       downloadLimitBytes: config.DOWNLOAD_LIMIT === null ? -1 : config.DOWNLOAD_LIMIT * 1000,
@@ -46,7 +48,7 @@ export default fp(async function swarm (fastify) {
     fastify.sharedPort.take('bittorrent', (socket, bytes) => { swarm.takeConnection(socket, bytes) })
   }
   fastify.addHook('onClose', async () => { await swarm?.close() })
-}, { name: 'swarm', dependencies: ['config', 'shared-port'] })
+}, { name: 'swarm', dependencies: ['config', 'lock', 'shared-port'] })
 
 async function checkReadable (variable: string, path: string): Promise<void> {
   try {

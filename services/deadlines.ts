@@ -22,6 +22,10 @@ export const deadlines = {
   /** STUN servers that answer, before uTP gets the port that they are asked from; each of them later. */
   natBindMs: 700,
   natMs: 3_000,
+  /** Trackers and the DHT are not asked again sooner because a reader is back. */
+  announceAgainMs: 60_000,
+  /** A peer that says nothing, while others do, loses what it was asked for. */
+  peerSilenceMs: 3_000,
   /** A peer's handshake, before it is dialled the other way. */
   handshakeMs: 4_000,
   /** The first bytes of a connection to a port that HTTP shares with others. */

@@ -5,7 +5,7 @@ import type { UtpServer } from 'utp-native'
 import type WebTorrent from 'webtorrent'
 import { DhtSocket } from './dht-socket.ts'
 import type { Datagrams } from './dht-socket.ts'
-import { guardDht, watchDht } from './internals/discovery.ts'
+import { greetNodes, guardDht, watchDht } from './internals/discovery.ts'
 import { closeTcp, setTorrentPort, useDht, useUtp } from './internals/ports.ts'
 import type { HostOptions } from './messages.ts'
 import { choosePort, isFree } from './ports.ts'
@@ -82,12 +82,14 @@ export async function openClient (Client: typeof WebTorrent, options: HostOption
   }
   if (utp !== null) useUtp(client, utp)
   const udp = utp ?? await openUdp(udpPort, onError)
-  const dht = new Dht({ nodeId: client.nodeId, bootstrap: dhtBootstrap.length === 0 ? false : dhtBootstrap, socket: new DhtSocket(udp) })
+  const known = options.dht
+  const dht = new Dht({ nodeId: known?.nodeId ?? client.nodeId, bootstrap: dhtBootstrap.length === 0 ? false : dhtBootstrap, socket: new DhtSocket(udp) })
   dht.on('error', onError)
   useDht(client, dht)
   if (onNode !== undefined) watchDht(client, onNode)
   guardDht(client, mayAsk)
   dht.listen()
+  greetNodes(dht, known?.nodes ?? [])
   return {
     client,
     ports: {

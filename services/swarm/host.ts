@@ -7,7 +7,7 @@ import { Doorkeeper, tellLie } from './doorkeeper.ts'
 import type { HostedTorrent, TorrentReply } from './hosted-torrent.ts'
 import { punchLimits } from './holepunch.ts'
 import { dialTcpBesideUtp } from './internals/connections.ts'
-import { dhtNodes } from './internals/discovery.ts'
+import { dhtNodes, dhtState } from './internals/discovery.ts'
 import { takeConnection } from './internals/ports.ts'
 import { checkPrimeOnce } from './internals/transfer.ts'
 import { isHostRequest } from './messages.ts'
@@ -26,6 +26,9 @@ import type WebTorrent from 'webtorrent'
 
 const statsMs = 500
 const watchdogMs = 5_000
+/** So often the nodes of the DHT are told to be kept, and so many. */
+const dhtMs = 3 * 60_000
+const keptNodes = 200
 /**
  * TCP joins the dial after this time alone with uTP. Where somebody has no peer yet, it is only a head start: a peer that
  * has both still answers by uTP first, and one that has only TCP delays no first byte.
@@ -104,8 +107,14 @@ async function start (given: HostOptions): Promise<void> {
   })
   doorkeeper.guard(client)
   if (given.transport === 'both') dialTcpBesideUtp(opened, () => opened.torrents.some(({ wires }) => wires.length === 0) ? tcpDelayMs.alone : tcpDelayMs.usual)
-  if (client.dht) client.dht.once('ready', countNodes)
+  if (client.dht) {
+    client.dht.once('ready', () => {
+      countNodes()
+      tellDht()
+    })
+  }
   setInterval(tellStats, statsMs)
+  setInterval(tellDht, dhtMs)
   setInterval(() => {
     for (const torrent of torrents.values()) torrent.watch()
     countNodes()
@@ -141,6 +150,12 @@ function tellStats (): void {
 
 function countNodes (): void {
   if (client !== null && !client.destroyed) network.set({ dhtNodes: dhtNodes(client) })
+}
+
+/** Tells who is known in the DHT, for the next start. Nobody: what was known before may be worth more. */
+function tellDht (): void {
+  if (client === null || client.destroyed || !client.dht || dhtNodes(client) === 0) return
+  tell({ type: 'dht', state: dhtState(client.dht, keptNodes) })
 }
 
 function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, { type: 'join' }>): void {
@@ -207,6 +222,7 @@ function leave (id: number): void {
 async function stop (): Promise<void> {
   if (isStopping) return
   isStopping = true
+  tellDht()
   const farewell = async (): Promise<void> => {
     for (const id of [...torrents.keys()]) leave(id)
     await Promise.all(leaving)

@@ -12,7 +12,7 @@ import { parseMetadata } from '../torrent/metadata.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { Shelf } from './chunk-store.ts'
 import { Introductions } from './introductions.ts'
-import { guardPeers, keepIncomingPeers, peerCounts } from './internals/connections.ts'
+import { dialPlainToo, guardPeers, keepIncomingPeers, peerCounts } from './internals/connections.ts'
 import { tameLocalDiscovery } from './internals/discovery.ts'
 import { holdMetadata, onInfo } from './internals/metadata.ts'
 import { begunPieces, cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled, select } from './internals/pieces.ts'
@@ -26,6 +26,7 @@ import type { HostReply, HostStats, WantedRange } from './messages.ts'
 import { PeerJudge } from './peer-judge.ts'
 import type { PeerJudgeOptions } from './peer-judge.ts'
 import type { PeerSource } from './peer-policy.ts'
+import { PeerSearch } from './peer-search.ts'
 import { Trackers } from './trackers.ts'
 import { chooseWindow } from './window.ts'
 import type { Window } from './window.ts'
@@ -34,7 +35,6 @@ import type { Window } from './window.ts'
 const reselectMs = 50
 /** The server answers an offered piece once it is where it can be read; one that was not answered is offered again. */
 const offerLimitMs = 30_000
-const trackerIntervalMs = 15 * 60_000
 /** Blocks of pieces that were begun and are not chosen now are kept up to this part of the window. */
 const heldShare = 0.25
 /** Addresses remembered to tell how many peers are known. */
@@ -78,13 +78,13 @@ export interface HostedTorrentOptions {
 /** One torrent in the swarm's process, from `join` to `leave`. */
 export class HostedTorrent {
   readonly infohash: string
-  readonly #client: WebTorrent
   readonly #torrent: Torrent
   readonly #options: HostedTorrentOptions
   readonly #release: (metadata: Uint8Array, bitfield: Uint8Array) => Promise<void>
   readonly #named: Promise<void>
   readonly #trackers: Trackers
   readonly #judge: PeerJudge
+  readonly #search: PeerSearch
   readonly #introductions: Introductions
   readonly #addresses = new Set<string>()
   #shelf: Shelf | null = null
@@ -98,17 +98,12 @@ export class HostedTorrent {
   #isMetadataKnown: boolean
   #isPrivate = false
   #isOver = false
-  readonly #dhtPatience = new Patience(4_000, 300_000)
-  /** Longer: trackers are few and asked by everybody. */
-  readonly #trackerPatience = new Patience(15_000, trackerIntervalMs)
-  #isDhtAsked = false
   #receivedBytes = 0
   #uploadedBytes = 0
   #lastStats = ''
 
   constructor (client: WebTorrent, options: HostedTorrentOptions) {
     this.infohash = options.infohash
-    this.#client = client
     this.#options = options
     this.#isMetadataKnown = options.torrent !== null
     // BEP 27: a private torrent is announced to its own trackers only, which come with its bytes.
@@ -127,6 +122,7 @@ export class HostedTorrent {
     keepIncomingPeers(torrent)
     tameLocalDiscovery(torrent)
     guardPeers(torrent, options.mayDial)
+    dialPlainToo(client, torrent)
     if (options.isTcpOff) dialNoTcp(torrent)
     this.#judge = new PeerJudge(torrent, { ...options.judging, readPiece: async (piece) => await this.#readPiece(piece) })
     this.#introductions = new Introductions(client, torrent, { ...options, limits: options.punchLimits, isPrivate: () => this.#isPrivate })
@@ -166,17 +162,7 @@ export class HostedTorrent {
     })
     torrent.on('done', () => { this.#trackers.complete() })
     this.#trackers.add(this.#isPrivate ? metadata?.trackers ?? [] : options.trackers)
-    this.#askDht()
-  }
-
-  /** WebTorrent asks the DHT by itself; this tells when it has been asked. */
-  #askDht (): void {
-    const { dht } = this.#client
-    const done = (): void => { this.#isDhtAsked = true }
-    const ask = (): void => { if (dht && !this.#isOver) dht.lookup(this.infohash, done) }
-    if (!dht || this.#isPrivate) done()
-    else if (dht.ready) ask()
-    else dht.once('ready', ask)
+    this.#search = new PeerSearch({ infohash: this.infohash, dht: client.dht || null, trackers: this.#trackers, isPrivate: () => this.#isPrivate })
   }
 
   /** What somebody wants most of what peers are there for; null: nothing that would take memory. */
@@ -215,7 +201,10 @@ export class HostedTorrent {
 
   /** Replaces the demand. The most urgent range comes first. */
   setDemand (demand: readonly WantedRange[]): void {
-    if (this.#demand.length === 0) this.#lastServedAt = performance.now()
+    if (this.#demand.length === 0) {
+      this.#lastServedAt = performance.now()
+      if (demand.length > 0 && !this.#isOver) this.#search.wake()
+    }
     this.#demand = demand
     this.reselect()
     // What waits for the disk may not be wanted any more: the server says so when it is asked.
@@ -295,14 +284,7 @@ export class HostedTorrent {
   watch (): void {
     this.reselect()
     if (this.#isOver) return
-    if (this.#torrent.wires.length > 0) {
-      this.#dhtPatience.reset()
-      this.#trackerPatience.reset()
-      return
-    }
-    const { dht } = this.#client
-    if (dht && !this.#isPrivate && this.#dhtPatience.isOver()) dht.lookup(this.infohash, () => {})
-    if (this.#trackerPatience.isOver()) this.#trackers.update()
+    this.#search.watch(this.#torrent.wires.length > 0)
   }
 
   /** Lets go of peers that are refused by now. */
@@ -323,7 +305,7 @@ export class HostedTorrent {
       downloadSpeed: Math.round(this.#torrent.downloadSpeed),
       uploadSpeed: Math.round(this.#torrent.uploadSpeed),
       fetching: this.#torrent.ready ? begunPieces(this.#torrent) : [],
-      isBarren: this.#isDhtAsked && this.#trackers.isAnswered && this.#addresses.size === 0 && connected + connecting === 0
+      isBarren: this.#search.isDhtAsked && this.#trackers.isAnswered && this.#addresses.size === 0 && connected + connecting === 0
     }
     const text = JSON.stringify(stats)
     if (text === this.#lastStats) return null
@@ -343,6 +325,7 @@ export class HostedTorrent {
     if (this.#reselectTimer !== null) clearTimeout(this.#reselectTimer)
     this.#reselectTimer = null
     this.#judge.close()
+    this.#search.close()
     const tasks = [this.#trackers.leave()]
     // One that an error has destroyed would not call back.
     if (!this.#torrent.destroyed) tasks.push(new Promise<void>(resolve => { this.#torrent.destroy({ destroyStore: false }, resolve) }))
@@ -446,33 +429,6 @@ export class HostedTorrent {
     this.#options.tell({ type: 'failed', code, reason: message })
     // It has failed already: what else goes wrong on the way out is no news.
     this.leave().catch(() => {})
-  }
-}
-
-/** A wait that doubles each time it is over. */
-class Patience {
-  readonly #firstMs: number
-  readonly #lastMs: number
-  #ms: number
-  #since = performance.now()
-
-  constructor (firstMs: number, lastMs: number) {
-    this.#firstMs = firstMs
-    this.#lastMs = lastMs
-    this.#ms = firstMs
-  }
-
-  reset (): void {
-    this.#ms = this.#firstMs
-    this.#since = performance.now()
-  }
-
-  /** Is it over? Then the next one, twice as long, begins. */
-  isOver (): boolean {
-    if (performance.now() - this.#since < this.#ms) return false
-    this.#since = performance.now()
-    this.#ms = Math.min(this.#ms * 2, this.#lastMs)
-    return true
   }
 }
 

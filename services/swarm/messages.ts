@@ -1,5 +1,6 @@
 import type { ReasonCode } from '../errors.ts'
 import type { NetworkReport } from '../nat/network-report.ts'
+import type { DhtState } from './dht-file.ts'
 import type { Layout } from '../pieces/piece-files.ts'
 import type { Urgency } from '../pieces/demand.ts'
 
@@ -25,6 +26,8 @@ export interface HostOptions {
   readonly isPortShared: boolean
   readonly trackers: readonly string[]
   readonly dhtBootstrap: readonly string[]
+  /** As it was when the DHT was last known; null: it is unknown. */
+  readonly dht: DhtState | null
   readonly iceServers: readonly object[]
   readonly staticPeers: readonly string[]
   /** A file that names whom nobody connects with; null: none. */
@@ -94,6 +97,8 @@ export type HostReply =
   /** The last word before the process ends by itself. */
   | { readonly type: 'crash', readonly reason: string }
   /** `memoryBytes`: resident. */
+  /** To be kept for the next start. */
+  | { readonly type: 'dht', readonly state: DhtState }
   | { readonly type: 'pong', readonly beat: number, readonly memoryBytes: number }
   /** All that is known of the network, again whenever it has changed. */
   | { readonly type: 'network', readonly report: NetworkReport }
@@ -112,7 +117,7 @@ export type HostReply =
   | { readonly type: 'stats', readonly id: number, readonly stats: HostStats }
 
 const requestTypes = new Set<unknown>(['start', 'ping', 'stop', 'join', 'attach', 'layout', 'settle', 'demand', 'filled', 'dropped', 'trackers', 'peers', 'leave', 'taken', 'connection'] satisfies Array<HostRequest['type']>)
-const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'network', 'log', 'metadata', 'verified', 'settled', 'blocked', 'bytes', 'failed', 'stats', 'took'] satisfies Array<HostReply['type']>)
+const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'dht', 'network', 'log', 'metadata', 'verified', 'settled', 'blocked', 'bytes', 'failed', 'stats', 'took'] satisfies Array<HostReply['type']>)
 
 /** Both ends are of one build, so the type says what the rest is; it is looked at because IPC is open to any module. */
 export function isHostRequest (message: unknown): message is HostRequest {

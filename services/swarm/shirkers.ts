@@ -1,8 +1,5 @@
-/**
- * A peer that says it has everything and gives nothing keeps the blocks it was asked for from everybody else: for half a
- * minute, by itself.
- */
-const silenceMs = 3_000
+import { deadlines } from '../deadlines.ts'
+
 /** A piece that it has refused is not asked of it for so long. */
 const refusalMs = 30_000
 /** Refusals in a row, without a block between them. */
@@ -34,7 +31,10 @@ interface Work {
   readonly refused: Map<number, number>
 }
 
-/** Takes the work from peers of a torrent that do not do it: those that fall silent, and those that lie about what they have. */
+/**
+ * Takes the work from peers of a torrent that do not do it: those that fall silent, and those that lie about what they
+ * have. By itself such a peer keeps the blocks it was asked for from everybody else for half a minute.
+ */
 export class Shirkers<Wire extends Worker> {
   readonly #options: ShirkersOptions<Wire>
   readonly #work = new WeakMap<Wire, Work>()
@@ -85,7 +85,7 @@ export class Shirkers<Wire extends Worker> {
         work.blocksThen = this.#blocks
         continue
       }
-      if (work.isReleased || now - work.busySince < silenceMs) continue
+      if (work.isReleased || now - work.busySince < deadlines.peerSilenceMs) continue
       // Under a limit all are slow; then there is nobody who would be faster.
       const areOthersFaster = this.#blocks - work.blocksThen >= 2 * wires.length
       if (!areOthersFaster && !wires.some((other) => other !== wire && !other.peerChoking && other.requests.length === 0)) continue

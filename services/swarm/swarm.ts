@@ -13,16 +13,19 @@ import type { PieceIndex } from '../pieces/geometry.ts'
 import type { Layout } from '../pieces/piece-files.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
 import { HostProcess } from './host-process.ts'
+import type { DhtFile } from './dht-file.ts'
 import type { HostTuning } from './host-process.ts'
 import type { HostOptions, HostReply, HostRequest, HostStats, WantedRange } from './messages.ts'
 
-export interface SwarmOptions extends Omit<HostOptions, 'windowBytes' | 'previousPort' | 'transport' | 'isPortShared' | 'blocklistPath'> {
+export interface SwarmOptions extends Omit<HostOptions, 'windowBytes' | 'previousPort' | 'transport' | 'isPortShared' | 'blocklistPath' | 'dht'> {
   /** Default `both`. */
   readonly transport?: HostOptions['transport']
   /** Default false. */
   readonly isPortShared?: boolean
   /** Default none. */
   readonly blocklistPath?: string | null
+  /** Where what is known of the DHT is kept. Default nowhere. */
+  readonly dhtFile?: DhtFile
   /** Bytes of pieces that the swarm's process may have in flight. */
   readonly windowBytes?: number
   /** Limit of the JavaScript heap of the swarm's process, in MiB. Pieces in flight are beside it. */
@@ -74,6 +77,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
   readonly #options: HostOptions
   readonly #log: Log
   readonly #host: HostProcess
+  readonly #dhtFile: DhtFile | null
   readonly #torrents = new Map<number, SwarmTorrent>()
   #status: SwarmStatus = { state: 'starting', reason: 'it was not started yet' }
   #network = startingNetwork
@@ -85,7 +89,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
   #pastReceived = 0
   #pastUploaded = 0
 
-  constructor ({ log, heapMb = defaultHeapMb, windowBytes = defaultWindowBytes, ...options }: SwarmOptions, tuning: Partial<HostTuning> = {}) {
+  constructor ({ log, heapMb = defaultHeapMb, windowBytes = defaultWindowBytes, dhtFile, ...options }: SwarmOptions, tuning: Partial<HostTuning> = {}) {
     super()
     this.setMaxListeners(0)
     // Only what a message may carry: the caller's object can hold anything.
@@ -97,6 +101,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
       isPortShared: options.isPortShared ?? false,
       trackers: [...options.trackers],
       dhtBootstrap: [...options.dhtBootstrap],
+      dht: null,
       iceServers: [...options.iceServers],
       staticPeers: [...options.staticPeers],
       blocklistPath: options.blocklistPath ?? null,
@@ -109,10 +114,11 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
       allowPrivateNetworks: options.allowPrivateNetworks
     }
     this.#log = log
+    this.#dhtFile = dhtFile ?? null
     this.#host = new HostProcess(heapMb, log, { memoryLimitBytes: swarmMemoryLimit(heapMb, windowBytes), ...tuning })
     this.#host.on('up', () => {
       this.#set({ state: 'starting', reason: 'it is starting' })
-      this.#host.send({ type: 'start', options: { ...this.#options, previousPort: this.#lastPort } })
+      this.#host.send({ type: 'start', options: { ...this.#options, previousPort: this.#lastPort, dht: this.#dhtFile?.state ?? null } })
     })
     this.#host.on('down', (reason) => { this.#onDown(reason) })
     this.#host.on('reply', (reply) => { this.#onReply(reply) })
@@ -209,6 +215,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
     this.#set({ state: 'closed', reason: 'the server is shutting down' })
     for (const torrent of [...this.#torrents.values()]) torrent.leave()
     await this.#host.stop()
+    await this.#dhtFile?.saved()
   }
 
   #set (status: Partial<SwarmStatus>): void {
@@ -241,6 +248,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
         this.#host.stop().catch(() => {})
         return
       case 'network': this.#setNetwork(reply.report); return
+      case 'dht': this.#dhtFile?.save(reply.state); return
       case 'log': this.#log[reply.level](reply.fields, reply.message); return
       case 'pong': case 'crash': case 'took': return
       default: this.#torrents.get(reply.id)?.take(reply)

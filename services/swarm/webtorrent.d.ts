@@ -80,7 +80,8 @@ declare module 'webtorrent' {
     _write (bytes: Uint8Array, done: (error: null) => void): void
   }
 
-  export interface Peer {
+  /** 'disconnect': at its end, if it was connected. */
+  export interface Peer extends EventEmitter {
     id: string
     readonly addr: string | null
     readonly connected: boolean
@@ -196,11 +197,19 @@ declare module 'webtorrent' {
 
   export interface Dht extends EventEmitter {
     readonly ready: boolean
-    readonly nodes: { count (): number }
+    readonly nodeId: Uint8Array
+    readonly nodes: {
+      count (): number
+      /** `seen`: when it last said something, in milliseconds since 1970. */
+      toArray (): ReadonlyArray<DhtNode & { readonly seen?: number }>
+    }
     readonly _rpc: { readonly socket: DhtSocket }
     /** Finds peers, which are told to every torrent of this infohash. */
     lookup (infohash: string, done: (error: Error | null) => void): void
     addNode (node: DhtNode): void
+    /** Who answers a ping is known from then on. */
+    _sendPing (node: DhtNode, done: (error: Error | null) => void): void
+    readonly destroyed: boolean
     address (): { readonly port: number }
   }
 
@@ -213,6 +222,8 @@ declare module 'webtorrent' {
     readonly peerId: string
     readonly nodeId: string
     torrentPort: number
+    /** Encryption (MSE) of connections that are made from now on: 0 none, 1 handshake, 2 all of it. */
+    secure: number
     readonly maxConns: number
     readonly torrents: readonly Torrent[]
     dht: Dht | false | null

@@ -8,6 +8,7 @@ import type { DialPace } from '../dial.ts'
 
 /** A peer that was reached and says nothing for so long is let go, and dialled anew: WebTorrent itself waits 25 s. */
 const maxSilent = 1000
+const maxPlain = 1000
 
 /**
  * uTP first, TCP beside it. By itself WebTorrent dials four times by uTP, 5 s each with growing waits between, before
@@ -146,6 +147,33 @@ export function guardIncoming (client: WebTorrent, isRefused: (address: string) 
 export function guardRedials (torrent: Torrent, isRefused: (address: string) => boolean): void {
   const addPeer = torrent._addPeer.bind(torrent)
   torrent._addPeer = (peer, type, source) => typeof peer === 'string' && isRefused(peer) ? null : addPeer(peer, type, source)
+}
+
+/**
+ * Dials a peer without encryption when it has hung up on an encrypted handshake (MSE): twice, because it may have been the
+ * way that failed (TCP, uTP), then encrypted again. By itself WebTorrent only ever dials encrypted, and who forbids that is
+ * never reached.
+ */
+export function dialPlainToo (client: WebTorrent, torrent: Torrent): void {
+  /** Dials in a row that ended before the handshake. */
+  const failures = new Map<string, number>()
+  const addPeer = torrent._addPeer.bind(torrent)
+  torrent._addPeer = (address, type, source) => {
+    if (typeof address !== 'string') return addPeer(address, type, source)
+    const { secure } = client
+    const failed = failures.get(address) ?? 0
+    // It is read once, when the peer is made.
+    if (failed > 0) client.secure = 0
+    const peer = addPeer(address, type, source)
+    client.secure = secure
+    peer?.once('disconnect', () => {
+      if (peer.wire?.peerId !== null) return
+      if (failed === 2) failures.delete(address)
+      else if (failures.size < maxPlain) failures.set(address, failed + 1)
+      if (failed === 0) setImmediate(() => { if (!torrent.destroyed) torrent._addPeer(address, type, source) })
+    })
+    return peer
+  }
 }
 
 /** Lets go whom `isRefused` names: the connected, and those that are dialled or wait for it. */

@@ -1,7 +1,8 @@
 import { lookup } from 'node:dns'
 import { isIP } from 'node:net'
 import type WebTorrent from 'webtorrent'
-import type { LocalDiscovery, Torrent } from 'webtorrent'
+import type { Dht, LocalDiscovery, Torrent } from 'webtorrent'
+import type { DhtState } from '../dht-file.ts'
 
 /**
  * Makes local discovery harmless. As it comes, a host without a network destroys the torrent (its send fails), a
@@ -77,6 +78,29 @@ export function watchDht (client: WebTorrent, onOutcome: (node: string, answer: 
     else if (error !== null && 'code' in error && error.code === 'ETIMEDOUT') onOutcome(peer.host, null)
     callback?.(error, answer, node)
   })
+}
+
+/** Who the DHT knows, those first that it has heard of last, so many at most. */
+export function dhtState ({ nodeId, nodes }: Dht, most: number): DhtState {
+  const latest = [...nodes.toArray()].sort((a, b) => (b.seen ?? 0) - (a.seen ?? 0)).slice(0, most)
+  return { nodeId: Buffer.from(nodeId).toString('hex'), nodes: latest.map(({ host, port }) => `${host}:${port}`) }
+}
+
+/**
+ * Asks nodes that were known earlier whether they still are there, a few at a time, until enough are known: those that
+ * answer are known from then on. None of them is put into the table unasked, for a search asks the bootstrap nodes only
+ * where that has next to nobody, and would wait for those that are gone.
+ *
+ * @param nodes `ip:port`.
+ */
+export function greetNodes (dht: Dht, nodes: readonly string[], { atOnce = 8, enough = 50 } = {}): void {
+  const left = [...nodes]
+  const greet = (): void => {
+    const [host = '', port] = left.shift()?.split(':') ?? []
+    if (port === undefined || dht.destroyed || dht.nodes.count() >= enough) return
+    dht._sendPing({ host, port: Number(port) }, greet)
+  }
+  for (let i = 0; i < atOnce; i++) greet()
 }
 
 /** Nodes in the DHT's routing table. */

@@ -23,6 +23,7 @@ const alone: HostOptions = {
   isPortShared: false,
   trackers: [],
   dhtBootstrap: [],
+  dht: null,
   iceServers: [],
   staticPeers: [],
   blocklistPath: null,

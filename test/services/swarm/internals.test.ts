@@ -9,8 +9,8 @@ import { Geometry } from '../../../services/pieces/geometry.ts'
 import { PieceFiles } from '../../../services/pieces/piece-files.ts'
 import { ChunkStore } from '../../../services/swarm/chunk-store.ts'
 import { askedFor, judgeBlocks, releaseRequests } from '../../../services/swarm/internals/blocks.ts'
-import { dialTcpBesideUtp, dropPeers, guardIncoming, guardPeers, guardRedials, keepIncomingPeers, peerCounts } from '../../../services/swarm/internals/connections.ts'
-import { dhtNodes, guardDht, tameLocalDiscovery } from '../../../services/swarm/internals/discovery.ts'
+import { dialPlainToo, dialTcpBesideUtp, dropPeers, guardIncoming, guardPeers, guardRedials, keepIncomingPeers, peerCounts } from '../../../services/swarm/internals/connections.ts'
+import { dhtNodes, dhtState, greetNodes, guardDht, tameLocalDiscovery } from '../../../services/swarm/internals/discovery.ts'
 import { holdMetadata, onInfo } from '../../../services/swarm/internals/metadata.ts'
 import { cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled, select } from '../../../services/swarm/internals/pieces.ts'
 import { growPipeline, ignoreAllowedFast, trustFromStart } from '../../../services/swarm/internals/requests.ts'
@@ -501,4 +501,31 @@ t.test('who is refused does not get in, is not dialled again, and is let go', as
   leech.torrent.addPeer('127.0.0.1:9')
   dropPeers(leech.torrent, (address) => address === '127.0.0.1:9')
   t.equal(leech.torrent._peers?.has('127.0.0.1:9'), false, 'one that is being dialled, too')
+})
+
+t.test('nodes of the DHT that were known are known again once they answer; those that are gone are not', async (t) => {
+  const { bootstrap } = await startDht(t, 4)
+  const before = await startClient(t, { dht: { bootstrap } })
+  await until('the nodes are known', () => dhtNodes(before) === 4)
+  if (!before.dht) throw new Error('no DHT')
+  const state = dhtState(before.dht, 1_000)
+  t.same([...state.nodes].sort(), [...bootstrap].sort())
+  t.match(state.nodeId, /^[0-9a-f]{40}$/)
+  t.equal(dhtState(before.dht, 2).nodes.length, 2)
+  const after = await startClient(t, { dht: { bootstrap: false } })
+  if (!after.dht) throw new Error('no DHT')
+  greetNodes(after.dht, ['127.0.0.1:9', ...state.nodes, '127.0.0.1:9'], { atOnce: 2 })
+  await until('they are known again', () => dhtNodes(after) === 4)
+  t.same([...dhtState(after.dht, 1_000).nodes].sort(), [...bootstrap].sort())
+})
+
+t.test('a peer that knows no encryption is dialled without, one that insists on it with', async (t) => {
+  for (const secure of [0, 2] as const) {
+    const seed = await startSeed(t, film, { utp: false, secure })
+    const leech = await startLeech(t, film, { utp: false })
+    dialPlainToo(leech.client, leech.torrent)
+    const wire = await connected(leech, seed)
+    t.type(wire.peerId, 'string')
+    t.equal(leech.client.secure, 1, 'other peers are dialled as before')
+  }
 })
