@@ -173,6 +173,23 @@ export function readConfig (env: NodeJS.ProcessEnv, dotenvPath?: string): Config
   return Object.freeze(config)
 }
 
+/** Where a setting has its value from. */
+export type Origin = 'environment' | 'environment (SERVER_PORT)' | '.env' | '.env (SERVER_PORT)' | 'default on a panel' | 'default'
+
+/** Where `readConfig` has the value of each variable from; the same arguments. */
+export function configOrigins (env: NodeJS.ProcessEnv, dotenvPath?: string): Map<string, Origin> {
+  const [above, below] = [nonEmpty(env), nonEmpty(readDotenv(dotenvPath))]
+  const set = { ...below, ...above }
+  const isPanel = set.P_SERVER_UUID !== undefined
+  return new Map(Object.entries(schema.properties).map(([name, property]) => {
+    const isServerPort = name === 'PORT' && set.SERVER_PORT !== undefined && (isPanel || set.PORT === undefined)
+    const variable = isServerPort ? 'SERVER_PORT' : name
+    const place = above[variable] !== undefined ? 'environment' : below[variable] !== undefined ? '.env' : null
+    if (place !== null) return [name, isServerPort ? `${place} (SERVER_PORT)` : place]
+    return [name, isPanel && ('panelDefault' in property || name === 'TORRENT_PORT') ? 'default on a panel' : 'default']
+  }))
+}
+
 function readDotenv (path: string | undefined): NodeJS.Dict<string> {
   if (path === undefined) return {}
   try {
@@ -268,7 +285,7 @@ function check (parsed: Record<string, unknown>, raw: Readonly<Record<string, st
 }
 
 /** As much of a value as may be shown: passkeys of trackers and tokens of mirrors stand behind the host, passwords before it. */
-function withoutSecrets (value: string): string {
+export function withoutSecrets (value: string): string {
   const [shown = '', scheme = ''] = /^((?:trusted:)?[^:/?#]*:\/\/)?[^/?#]*/.exec(value) ?? []
   if (value.includes('@')) return `${scheme}…`
   return shown === value ? value : `${shown}/…`
