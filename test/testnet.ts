@@ -392,6 +392,35 @@ export async function startTransmission (t: Test, torrent: TestTorrent): Promise
   return { address: `127.0.0.1:${port}`, stop }
 }
 
+/** qBittorrent (Debian: qbittorrent-nox) with the torrent's content, no DHT. It announces to the trackers in the `.torrent`. */
+export async function startQbittorrent (t: Test, torrent: TestTorrent): Promise<{ address: string, stop: () => Promise<void> }> {
+  const { directory } = await writeContent(t, torrent)
+  const profile = await temporaryDirectory(t)
+  const port = await freePort()
+  const webPort = await freePort()
+  const configuration = join(profile, 'qBittorrent', 'config')
+  await mkdir(configuration, { recursive: true })
+  await writeFile(join(configuration, 'qBittorrent.conf'), [
+    '[LegalNotice]', 'Accepted=true',
+    // It bans its own address when the tracker tells it of itself, and all others here have the same.
+    '[BitTorrent]', `Session\\Port=${port}`, 'Session\\InterfaceAddress=127.0.0.1', 'Session\\DHTEnabled=false', 'Session\\LSDEnabled=false', 'Session\\PeXEnabled=false', 'Session\\QueueingSystemEnabled=false', 'Session\\MultiConnectionsPerIp=true',
+    '[Network]', 'PortForwardingEnabled=false',
+    '[Preferences]', 'WebUI\\Address=127.0.0.1', `WebUI\\Port=${webPort}`, 'WebUI\\LocalHostAuth=false', 'WebUI\\UseUPnP=false', ''
+  ].join('\n'))
+  const child = spawn('qbittorrent-nox', [`--profile=${profile}`], { stdio: 'ignore', env: { ...process.env, HOME: profile } })
+  const stop = stopper(child)
+  t.teardown(stop)
+  if (!await hasStarted(child)) throw missing('qbittorrent-nox')
+  await until('qBittorrent answers', async () => await isListening(webPort))
+  const form = new FormData()
+  form.append('torrents', new Blob([new Uint8Array(torrent.torrent)]), 'testnet.torrent')
+  for (const [name, value] of [['savepath', directory], ['skip_checking', 'true'], ['contentLayout', 'Original']] as const) form.append(name, value)
+  const added = await fetch(`http://127.0.0.1:${webPort}/api/v2/torrents/add`, { method: 'POST', body: form })
+  if (!added.ok) throw new Error(`qBittorrent answered ${added.status} ${await added.text()}`)
+  await until('qBittorrent seeds', async () => /"state":"(?:stalledUP|uploading)"/.test(await (await fetch(`http://127.0.0.1:${webPort}/api/v2/torrents/info`)).text()))
+  return { address: `127.0.0.1:${port}`, stop }
+}
+
 export async function hasStarted (child: ChildProcess): Promise<boolean> {
   return await new Promise(resolve => {
     child.once('spawn', () => { resolve(true) })
