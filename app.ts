@@ -19,6 +19,7 @@ import sourceChain from './plugins/source-chain.ts'
 import storedFiles from './plugins/stored-files.ts'
 import subtitles from './plugins/subtitles.ts'
 import swarm from './plugins/swarm.ts'
+import torrentHealth from './plugins/torrent-health.ts'
 import torrentList from './plugins/torrent-list.ts'
 import torrents from './plugins/torrents.ts'
 import verification from './plugins/verification.ts'
@@ -40,6 +41,7 @@ import { sharedSchemas } from './routes/shared-schemas.ts'
 import stream from './routes/stream.ts'
 import streamByName from './routes/stream-by-name.ts'
 import subtitleRoutes from './routes/subtitles.ts'
+import torrentHealthRoute from './routes/torrent-health.ts'
 import torrentRoutes from './routes/torrents.ts'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Config } from './services/config.ts'
@@ -100,6 +102,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(subtitles)
   await app.register(liveEvents)
   await app.register(preloads)
+  await app.register(torrentHealth)
 
   await app.register(openapi, { schemas: sharedSchemas })
   await app.register(stream)
@@ -108,6 +111,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(torrentRoutes)
   await app.register(subtitleRoutes)
   await app.register(preloadRoutes)
+  await app.register(torrentHealthRoute)
   await app.register(cacheRoutes)
   await app.register(eventRoutes)
   await app.register(health)

@@ -37,6 +37,9 @@ export const deadlines = {
   webtorMetadataMs: 190_000,
   /** A subtitle file, from the request to its last byte. */
   subtitleMs: 60_000,
+  /** Trackers and the DHT, asked who has a torrent that is not joined; the whole answer about its health. */
+  surveyMs: 2_500,
+  healthMs: 3_000,
   /** A preload, from its request to its last piece. */
   preloadMs: 300_000,
   /** The swarm's process, without a sign of life. */

@@ -202,6 +202,16 @@ function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, 
   }
 }
 
+/** Asks who knows of a torrent, without joining its swarm. */
+async function lookAt ({ number, infohash, trackers, isPrivate }: Extract<HostRequest, { type: 'survey' }>): Promise<void> {
+  if (client === null || options === null || fetcher === null) return
+  const { trackers: own, allowPrivateNetworks } = options
+  const { survey } = await import('./survey.ts')
+  const dht = client.dht && client.dht.ready && !isPrivate ? client.dht : null
+  const all = [...new Set([...trackers, ...isPrivate ? [] : own])].filter((tracker) => !trackerMemory.isResting(tracker))
+  tell({ type: 'surveyed', number, survey: await survey({ infohash, trackers: all, trusted: new Set(own), allowPrivateNetworks, fetcher, dht, userAgent: client.userAgent }) })
+}
+
 /** The policy, lifted where the operator said so. */
 function mayDialHere (address: string, source: string | undefined): boolean {
   if (doorkeeper.isRefused(address)) return false
@@ -253,6 +263,7 @@ function handle (request: HostRequest, attached: unknown): void {
     case 'stop': stop().catch(crash); return
     case 'join': join(request); return
     case 'leave': leave(request.id); return
+    case 'survey': lookAt(request).catch(crash); return
     case 'connection': takeIn(request.bytes, attached); return
     default: {
       const torrent = torrents.get(request.id)

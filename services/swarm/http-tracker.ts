@@ -107,17 +107,24 @@ export class HttpTracker {
       ...(this.#trackerId === null ? [] : [`trackerid=${percentEncoded(this.#trackerId)}`])
     ]
     target.search = [...(url.search === '' ? [] : [url.search.slice(1)]), ...query].join('&')
-    const reply = await fetcher.get(target, { isTrusted, signal, headers: { 'user-agent': userAgent }, headersTimeoutMs: deadlines.trackerMs })
-    try {
-      if (reply.status !== 200) throw new CodedError('SOURCE_FAILED', `${url.host}: status ${reply.status}`)
-      const { value } = decode(await read(reply.body))
-      if (!(value instanceof Map)) throw new CodedError('SOURCE_FAILED', `${url.host}: the answer is no dictionary`)
-      const failure = value.get('failure reason')
-      if (Buffer.isBuffer(failure)) throw new CodedError('SOURCE_FAILED', `${url.host}: ${failure.toString().slice(0, 200)}`)
-      return value
-    } finally {
-      reply.discard()
-    }
+    return await askTracker(target, { isTrusted, fetcher, userAgent, signal })
+  }
+}
+
+/** The dictionary that a tracker answers with. Throws what went wrong, the tracker's own words included. */
+export async function askTracker (url: URL, { isTrusted, fetcher, userAgent, signal }: {
+  readonly isTrusted: boolean, readonly fetcher: Pick<Fetcher, 'get'>, readonly userAgent: string, readonly signal: AbortSignal
+}): Promise<Dictionary> {
+  const reply = await fetcher.get(url, { isTrusted, signal, headers: { 'user-agent': userAgent }, headersTimeoutMs: deadlines.trackerMs })
+  try {
+    if (reply.status !== 200) throw new CodedError('SOURCE_FAILED', `${url.host}: status ${reply.status}`)
+    const { value } = decode(await read(reply.body))
+    if (!(value instanceof Map)) throw new CodedError('SOURCE_FAILED', `${url.host}: the answer is no dictionary`)
+    const failure = value.get('failure reason')
+    if (Buffer.isBuffer(failure)) throw new CodedError('SOURCE_FAILED', `${url.host}: ${failure.toString().slice(0, 200)}`)
+    return value
+  } finally {
+    reply.discard()
   }
 }
 
@@ -163,7 +170,7 @@ async function read (body: AsyncIterable<Buffer>): Promise<Buffer> {
 }
 
 /** Every byte, for trackers compare texts (RFC 3986 section 2.3 names those that need it not). */
-function percentEncoded (bytes: Buffer): string {
+export function percentEncoded (bytes: Buffer): string {
   return [...bytes].map((byte) => {
     const character = String.fromCharCode(byte)
     return /[\w.~-]/.test(character) ? character : `%${byte.toString(16).padStart(2, '0').toUpperCase()}`

@@ -1,3 +1,4 @@
+import type { Survey } from './survey.ts'
 import type { ReasonCode } from '../errors.ts'
 import type { NetworkReport } from '../nat/network-report.ts'
 import type { DhtState } from './dht-file.ts'
@@ -67,6 +68,8 @@ export type HostRequest =
   | { readonly type: 'trackers', readonly id: number, readonly trackers: readonly string[] }
   | { readonly type: 'peers', readonly id: number, readonly peers: readonly string[] }
   | { readonly type: 'leave', readonly id: number }
+  /** Asks for `surveyed` with this number. Nothing is joined or announced; of a private torrent (BEP 27) only these trackers are asked. */
+  | { readonly type: 'survey', readonly number: number, readonly infohash: string, readonly trackers: readonly string[], readonly isPrivate: boolean }
   /** Comes with a connection that a peer began, of which these bytes have been read. */
   | { readonly type: 'connection', readonly bytes: Uint8Array }
   /** The answer to `bytes`. `isTaken`: the server has them now; else the swarm's process keeps them, and tries again. */
@@ -115,9 +118,10 @@ export type HostReply =
   | { readonly type: 'bytes', readonly id: number, readonly piece: number, readonly bytes: Uint8Array }
   | { readonly type: 'failed', readonly id: number, readonly code: ReasonCode, readonly reason: string }
   | { readonly type: 'stats', readonly id: number, readonly stats: HostStats }
+  | { readonly type: 'surveyed', readonly number: number, readonly survey: Survey }
 
-const requestTypes = new Set<unknown>(['start', 'ping', 'stop', 'join', 'attach', 'layout', 'settle', 'demand', 'filled', 'dropped', 'trackers', 'peers', 'leave', 'taken', 'connection'] satisfies Array<HostRequest['type']>)
-const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'dht', 'network', 'log', 'metadata', 'verified', 'settled', 'blocked', 'bytes', 'failed', 'stats', 'took'] satisfies Array<HostReply['type']>)
+const requestTypes = new Set<unknown>(['start', 'ping', 'stop', 'join', 'attach', 'layout', 'settle', 'demand', 'filled', 'dropped', 'trackers', 'peers', 'leave', 'survey', 'taken', 'connection'] satisfies Array<HostRequest['type']>)
+const replyTypes = new Set<unknown>(['ready', 'unavailable', 'crash', 'pong', 'dht', 'network', 'log', 'metadata', 'verified', 'settled', 'blocked', 'bytes', 'failed', 'stats', 'surveyed', 'took'] satisfies Array<HostReply['type']>)
 
 /** Both ends are of one build, so the type says what the rest is; it is looked at because IPC is open to any module. */
 export function isHostRequest (message: unknown): message is HostRequest {

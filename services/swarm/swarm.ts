@@ -13,8 +13,11 @@ import type { PieceIndex } from '../pieces/geometry.ts'
 import type { Layout } from '../pieces/piece-files.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
 import { HostProcess } from './host-process.ts'
+import { Surveys } from './surveys.ts'
 import type { DhtFile } from './dht-file.ts'
 import type { HostTuning } from './host-process.ts'
+import type { Survey } from './survey.ts'
+import type { Surveyed } from './surveys.ts'
 import type { HostOptions, HostReply, HostRequest, HostStats, WantedRange } from './messages.ts'
 
 export interface SwarmOptions extends Omit<HostOptions, 'windowBytes' | 'previousPort' | 'transport' | 'isPortShared' | 'blocklistPath' | 'dht'> {
@@ -79,6 +82,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
   readonly #host: HostProcess
   readonly #dhtFile: DhtFile | null
   readonly #torrents = new Map<number, SwarmTorrent>()
+  readonly #surveys = new Surveys()
   #status: SwarmStatus = { state: 'starting', reason: 'it was not started yet' }
   #network = startingNetwork
   #loggedVerdict = ''
@@ -210,6 +214,15 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
     else socket.destroy()
   }
 
+  /**
+   * What trackers and the DHT know of this torrent's swarm, without joining it: null where nobody can be asked, because
+   * the swarm is not ready. Rejects with the signal's reason.
+   */
+  async survey (about: Surveyed, signal: AbortSignal): Promise<Survey | null> {
+    if (this.#status.state !== 'ready') return null
+    return await this.#surveys.ask(about, (request) => { this.#host.send(request) }, signal)
+  }
+
   /** Leaves all swarms and ends the process: after at most 3 s it is gone. */
   async close (): Promise<void> {
     this.#set({ state: 'closed', reason: 'the server is shutting down' })
@@ -234,6 +247,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
       reason: this.#status.state === 'unavailable' ? this.#status.reason : `the swarm process ended: ${firstLine(reason)}`
     })
     this.#setNetwork(isHopeless ? unavailableNetwork(this.#status.reason) : startingNetwork)
+    this.#surveys.lose()
     for (const torrent of this.#torrents.values()) torrent.lose()
   }
 
@@ -251,6 +265,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
       case 'dht': this.#dhtFile?.save(reply.state); return
       case 'log': this.#log[reply.level](reply.fields, reply.message); return
       case 'pong': case 'crash': case 'took': return
+      case 'surveyed': this.#surveys.take(reply); return
       default: this.#torrents.get(reply.id)?.take(reply)
     }
   }

@@ -141,11 +141,7 @@ export class Trackers {
   async #opened (text: string, before: Opened | null): Promise<Opened> {
     const { trusted, allowPrivateNetworks } = this.#options
     const isTrusted = trusted.has(text) || allowPrivateNetworks
-    // The URL parser reads the hosts of `udp:` as they stand, 0x7f.1 included; those of `http:` it puts in order.
-    const [, scheme = '', rest = ''] = /^(udp|https?|wss?)(:.*)$/is.exec(text) ?? []
-    const url = URL.parse(`http${rest}`)
-    if (scheme === '' || url === null) throw new Error('it is no tracker URL')
-    const protocol = `${scheme.toLowerCase()}:`
+    const { protocol, url } = readTracker(text)
     if (!isTrusted) checkTracker(url, protocol)
     if (protocol === 'udp:' && !isTrusted) {
       const port = url.port === '' ? 80 : Number(url.port)
@@ -157,7 +153,7 @@ export class Trackers {
     }
     if (before !== null) return before
     const source = trusted.has(text) ? await sourceOf(url) : 'tracker'
-    if (protocol === 'http:' || protocol === 'https:') return { tracker: this.#http(text, new URL(`${scheme}${rest}`), isTrusted, source), address: null }
+    if (protocol === 'http:' || protocol === 'https:') return { tracker: this.#http(text, new URL(text), isTrusted, source), address: null }
     return { tracker: this.#library(text, text, source, isTrusted || protocol === 'udp:' ? null : protocol === 'wss:' ? wsAgents['wss:'] : wsAgents['ws:']), address: null }
   }
 
@@ -211,7 +207,17 @@ export class Trackers {
   }
 }
 
-async function publicV4 (hostname: string): Promise<string[]> {
+/** A tracker's URL: its protocol, and the rest as that of an http URL. Throws for what is none. */
+export function readTracker (text: string): { readonly protocol: string, readonly url: URL } {
+  // The URL parser reads the hosts of `udp:` as they stand, 0x7f.1 included; those of `http:` it puts in order.
+  const [, scheme = '', rest = ''] = /^(udp|https?|wss?)(:.*)$/is.exec(text) ?? []
+  const url = URL.parse(`http${rest}`)
+  if (scheme === '' || url === null) throw new Error('it is no tracker URL')
+  return { protocol: `${scheme.toLowerCase()}:`, url }
+}
+
+/** The public IPv4 addresses of another machine that this name has. */
+export async function publicV4 (hostname: string): Promise<string[]> {
   if (isIPv4(hostname)) return [hostname]
   const found = await lookup(hostname, { family: 4, all: true })
   return found.map(({ address }) => address).filter((address) => isForeignAddress(address))

@@ -205,7 +205,7 @@ declare module 'webtorrent' {
     }
     readonly _rpc: { readonly socket: DhtSocket }
     /** Finds peers, which are told to every torrent of this infohash. */
-    lookup (infohash: string, done: (error: Error | null) => void): void
+    lookup (infohash: string, done: (error: Error | null) => void): () => void
     addNode (node: DhtNode): void
     /** Who answers a ping is known from then on. */
     _sendPing (node: DhtNode, done: (error: Error | null) => void): void
@@ -301,7 +301,9 @@ declare module 'bittorrent-tracker' {
     stop (): void
     update (): void
     complete (): void
-    destroy (done: () => void): void
+    /** Asks how many there are (BEP 15, 48); 'scrape' has the answer. */
+    scrape (): void
+    destroy (done?: () => void): void
   }
 
   /** A tracker, for tests. */
