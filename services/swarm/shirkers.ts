@@ -2,6 +2,7 @@ import { deadlines } from '../deadlines.ts'
 
 /** A piece that it has refused is not asked of it for so long. */
 const refusalMs = 30_000
+const mostRefused = 1_000
 /** Refusals in a row, without a block between them. */
 const refusals = 32
 
@@ -49,7 +50,7 @@ export class Shirkers<Wire extends Worker> {
   /** May it be asked for this piece? */
   mayAsk (wire: Wire, piece: number): boolean {
     const work = this.#work.get(wire)
-    return work === undefined || work.refused.size === 0 || (work.refused.get(piece) ?? 0) < this.#now()
+    return work === undefined || work.refused.size === 0 || (work.refused.get(piece) ?? -Infinity) < this.#now()
   }
 
   onBlock (wire: Wire): void {
@@ -65,6 +66,7 @@ export class Shirkers<Wire extends Worker> {
   onReject (wire: Wire, piece: number): void {
     if (wire.peerChoking) return
     const work = this.#of(wire)
+    if (work.refused.size >= mostRefused) work.refused.clear()
     work.refused.set(piece, this.#now() + refusalMs)
     if (++work.refusals === refusals) this.#options.onUseless(wire)
   }

@@ -1,0 +1,88 @@
+import t from 'tap'
+import { Shirkers } from '../../../services/swarm/shirkers.ts'
+
+interface FakeWire { peerChoking: boolean, requests: unknown[] }
+
+function setUp (count: number): { wires: FakeWire[], shirkers: Shirkers<FakeWire>, released: FakeWire[], useless: FakeWire[], pass: (seconds: number, each?: () => void) => void } {
+  let now = 0
+  const wires = Array.from({ length: count }, () => ({ peerChoking: false, requests: [{}] as unknown[] }))
+  const released: FakeWire[] = []
+  const useless: FakeWire[] = []
+  const shirkers = new Shirkers<FakeWire>({ wires: () => wires, release: (wire) => { released.push(wire) }, onUseless: (wire) => { useless.push(wire) }, now: () => now })
+  shirkers.watch()
+  return {
+    wires,
+    shirkers,
+    released,
+    useless,
+    pass (seconds, each = () => {}) {
+      for (let i = 0; i < seconds; i++) {
+        now += 1_000
+        each()
+        shirkers.watch()
+      }
+    }
+  }
+}
+
+t.test('who is silent for three seconds while others deliver loses its requests, once', async (t) => {
+  const { wires: [silent, busy], shirkers, released, pass } = setUp(2)
+  if (silent === undefined || busy === undefined) throw new Error('no wires')
+  const deliver = (): void => { for (let i = 0; i < 5; i++) shirkers.onBlock(busy) }
+  pass(2, deliver)
+  t.same(released, [])
+  pass(10, deliver)
+  t.equal(released.length, 1)
+  t.equal(released[0], silent)
+  shirkers.onBlock(silent)
+  pass(4, deliver)
+  t.equal(released.length, 2, 'and again after it has delivered')
+})
+
+t.test('nobody loses anything while all are slow, nor who chokes or was asked for nothing', async (t) => {
+  const { wires, shirkers, released, pass } = setUp(20)
+  let turn = 0
+  // A block a second for all of them together, as under a limit.
+  pass(60, () => {
+    const wire = wires[turn++ % wires.length]
+    if (wire !== undefined) shirkers.onBlock(wire)
+  })
+  t.same(released, [])
+  const [choking, free] = wires
+  if (choking === undefined || free === undefined) throw new Error('no wires')
+  choking.peerChoking = true
+  free.requests.length = 0
+  pass(5)
+  t.equal(released.length, 18, 'all but those two, for one has nothing to do')
+  t.notOk(released.includes(choking))
+})
+
+t.test('a piece that was refused is not asked of that peer for half a minute; one that refuses all is useless', async (t) => {
+  const { wires: [wire], shirkers, useless, pass } = setUp(1)
+  if (wire === undefined) throw new Error('no wire')
+  shirkers.onReject(wire, 7)
+  t.notOk(shirkers.mayAsk(wire, 7))
+  t.ok(shirkers.mayAsk(wire, 8))
+  pass(31)
+  t.ok(shirkers.mayAsk(wire, 7))
+  wire.peerChoking = true
+  for (let i = 0; i < 100; i++) shirkers.onReject(wire, i)
+  t.same(useless, [], 'a choking peer refuses everything, and means no harm')
+  wire.peerChoking = false
+  for (let i = 0; i < 20; i++) shirkers.onReject(wire, i)
+  shirkers.onBlock(wire)
+  for (let i = 0; i < 31; i++) shirkers.onReject(wire, i)
+  t.same(useless, [])
+  shirkers.onReject(wire, 31)
+  t.equal(useless.length, 1)
+})
+
+t.test('who never answers at all is useless; who has, may be slow now', async (t) => {
+  const { wires: [never, once], shirkers, useless } = setUp(2)
+  if (never === undefined || once === undefined) throw new Error('no wires')
+  shirkers.onBlock(once)
+  shirkers.onTimeout(once)
+  shirkers.onTimeout(never)
+  t.equal(useless.length, 1)
+  t.equal(useless[0], never)
+})
