@@ -45,6 +45,8 @@ interface Event {
 }
 
 const RETRY_MS = 2000
+/** Nobody sees that an event comes so much later; with hundreds of clients and events a second it is most of the work. */
+const GATHER_MS = 50
 const heartbeat = Buffer.from(':\n\n')
 
 /**
@@ -67,9 +69,9 @@ export class LiveEvents {
   #lastId = 0
   /** Of what was not superseded nothing before this one is kept. */
   #forgottenId = 0
-  /** Published, and not sent yet: what happens at the same moment leaves together. */
+  /** Published, and not sent yet: what happens at nearly the same time is one write for each client. */
   #pending: Event[] = []
-  #flushing: NodeJS.Immediate | undefined
+  #gathering: NodeJS.Timeout | undefined
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
   #dropped = 0
@@ -99,7 +101,7 @@ export class LiveEvents {
     this.#keep(latestOf ?? String(id), event)
     if (this.#clients.size === 0) return
     this.#pending.push(event)
-    this.#flushing ??= setImmediate(() => { this.#flush() })
+    this.#gathering ??= setTimeout(() => { this.#flush() }, GATHER_MS)
   }
 
   /**
@@ -149,8 +151,8 @@ export class LiveEvents {
   }
 
   #flush (): void {
-    clearImmediate(this.#flushing)
-    this.#flushing = undefined
+    clearTimeout(this.#gathering)
+    this.#gathering = undefined
     if (this.#pending.length === 0) return
     const events = this.#pending
     this.#pending = []

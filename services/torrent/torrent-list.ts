@@ -247,9 +247,10 @@ export class TorrentList {
           ? error.refusals.map(({ source, message }) => `${source}: ${message}`).join('; ') || 'no source has it'
           : String(error instanceof Error ? error.message : error)
         this.#changed.add(infohash)
-        this.#options.log.warn({ infohash, reason: download.reason }, `download failed, next try in ${pauseMs / 1000} s`)
+        this.#options.log.warn({ infohash, reason: download.reason }, `download failed, next try in about ${pauseMs / 1000} s`)
       }
-      await pause(pauseMs, signal).catch(() => {})
+      // Not all at once: hundreds may have been added, and failed, together.
+      await pause(pauseMs * (0.75 + Math.random() / 2), signal).catch(() => {})
       pauseMs = Math.min(pauseMs * 2, RETRY_PAUSE_MS.longest)
     }
   }

@@ -3,6 +3,7 @@ import { LiveEvents } from '../../services/live-events.ts'
 import type { EventClient } from '../../services/live-events.ts'
 
 const infohash = 'a'.repeat(40)
+const all = { infohash: null, lastEventId: null }
 
 /** A client that takes what it is given, or lets it wait. */
 function client (isReading = true): EventClient & { readonly text: () => string, readonly ids: () => number[], readonly isEnded: () => boolean, readonly buffers: Uint8Array[] } {
@@ -28,8 +29,11 @@ function publish (live: LiveEvents, n: number, of: string | null = null, latestO
   live.publish({ type: 'test', infohash: of, data: { n }, ...latestOf === undefined ? {} : { latestOf } })
 }
 
-const flushed = async (): Promise<void> => { await new Promise((resolve) => { setImmediate(resolve) }) }
-const all = { infohash: null, lastEventId: null }
+/** Who comes must not get what is on its way: that is sent first. */
+function flush (live: LiveEvents): void {
+  live.follow(client(), all)?.()
+}
+
 
 t.test('each event is serialised once, and what happens together is one write for all', async (t) => {
   const live = new LiveEvents({ heartbeatMs: 60_000 })
@@ -37,7 +41,7 @@ t.test('each event is serialised once, and what happens together is one write fo
   const clients = [client(), client(), client()]
   for (const one of clients) live.follow(one, all)
   for (let n = 1; n <= 10; n++) publish(live, n)
-  await flushed()
+  flush(live)
   for (const one of clients) t.same(one.ids(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
   t.equal(clients[0]?.buffers.length, 2, 'the beginning, and one batch')
   t.equal(clients[0]?.buffers[1], clients[1]?.buffers[1], 'the very same bytes')
@@ -51,7 +55,7 @@ t.test('who follows one torrent hears of that, and of what concerns all', async 
   publish(live, 1, infohash)
   publish(live, 2, 'b'.repeat(40))
   publish(live, 3)
-  await flushed()
+  flush(live)
   t.same(one.ids(), [1, 3])
 })
 
@@ -68,7 +72,7 @@ t.test('who comes back gets what it missed, once, and of a progress the latest o
   publish(live, 5)
   const back = client()
   live.follow(back, { infohash: null, lastEventId })
-  await flushed()
+  flush(live)
   t.same(back.ids(), [3, 4, 5])
   t.notMatch(back.text(), /event: reset/)
   t.same(early.ids(), [5])
@@ -113,7 +117,7 @@ t.test('a client that does not read is dropped at its bound, and the others hear
   live.follow(quick, all)
   for (let n = 0; n < 20; n++) {
     live.publish({ type: 'test', infohash: null, data: { n, text: 'x'.repeat(1000) } })
-    await flushed()
+    flush(live)
   }
   t.ok(slow.isEnded())
   t.ok(slow.bufferedBytes <= 5_000 + 1_100, `${slow.bufferedBytes} bytes waited`)
