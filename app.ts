@@ -1,4 +1,5 @@
 import Fastify, { LogController } from 'fastify'
+import bodies from './plugins/bodies.ts'
 import budget from './plugins/budget.ts'
 import cache from './plugins/cache.ts'
 import config from './plugins/config.ts'
@@ -74,6 +75,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
 
   await app.register(config, { config: values })
   await app.register(errors)
+  await app.register(bodies)
   await app.register(events)
   await app.register(connections)
   await app.register(sharedPort)

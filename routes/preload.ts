@@ -67,13 +67,6 @@ const cancelSchema = {
 /** Preload parts of a file. */
 const preloadRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
   const { preloads } = fastify
-  const parseJson = fastify.getDefaultJsonParser('error', 'error')
-
-  // No body is the default, also with this type.
-  fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, text, done) => {
-    if (text === '') done(null, undefined)
-    else void parseJson(request, text.toString(), done)
-  })
 
   fastify.post(path, { schema: startSchema }, async (request, reply) => {
     const infohash = parseInfohash(request.params.infoHash)

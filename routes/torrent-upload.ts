@@ -29,18 +29,9 @@ export const uploadContent = {
   }
 }
 
-/** Lets the routes of this plugin take JSON that may be empty, a raw `.torrent`, and a form with one. */
+/** Lets the routes of this plugin take a raw `.torrent`, and a form with one. */
 export function acceptTorrents (fastify: FastifyInstance): void {
-  const parseJson = fastify.getDefaultJsonParser('error', 'error')
   const slots = new Slots(UPLOADS_AT_A_TIME)
-
-  fastify.removeContentTypeParser('text/plain')
-
-  // DELETE and others come with this type and no body, too: that is nothing, not a mistake.
-  fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, text, done) => {
-    if (text === '') done(null, undefined)
-    else void parseJson(request, text.toString(), done)
-  })
 
   fastify.addContentTypeParser(torrentTypes, { parseAs: 'buffer', bodyLimit: maxTorrentBytes }, async (_request: FastifyRequest, body: Buffer) => ({ torrent: body }))
 

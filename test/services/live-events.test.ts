@@ -34,7 +34,6 @@ function flush (live: LiveEvents): void {
   live.follow(client(), all)?.()
 }
 
-
 t.test('each event is serialised once, and what happens together is one write for all', async (t) => {
   const live = new LiveEvents({ heartbeatMs: 60_000 })
   t.teardown(() => { live.close() })
