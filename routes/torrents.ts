@@ -139,6 +139,8 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.delete('/api/torrents/:infoHash', { schema: removal }, async (request, reply) => {
     const infohash = parseInfohash(request.params.infoHash)
     const { deleteFiles } = request.query
+    // One that waits would begin the torrent anew.
+    if (infohash !== null) fastify.preloads.cancel(infohash)
     const isRemoved = infohash !== null && await torrentList.remove(infohash, { deleteFiles })
     return isRemoved ? { success: true, data: { infoHash: infohash, deletedFiles: deleteFiles } } : notFound(reply, request.params.infoHash)
   })

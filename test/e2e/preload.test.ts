@@ -99,6 +99,16 @@ t.test('a preload that is cancelled asks for nothing more, and a bounded number 
   t.match((await jsonFrom(preload, { method: 'DELETE' })).body, { data: { cancelled: 0 } })
 })
 
+t.test('deleting the torrent ends its preloads, too', async (t) => {
+  const gate = Promise.withResolvers<undefined>()
+  t.teardown(() => { gate.resolve(undefined) })
+  const { post, url, torrent, ended } = await serve(t, {}, { before: async () => { await gate.promise } })
+  await fetch(`${url}/api/torrents/${torrent.infohash}/subtitles`)
+  await post({ fileIndex: 1 })
+  t.equal((await fetch(`${url}/api/torrents/${torrent.infohash}`, { method: 'DELETE' })).status, 200)
+  t.match(await ended(), { state: 'cancelled' })
+})
+
 t.test('a file that does not fit into the cache is not preloaded', async (t) => {
   const { post, ended } = await serve(t, { CACHE_MAX_DISK_MB: '5' })
   await post({ fileIndex: 1 })
