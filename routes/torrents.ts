@@ -3,7 +3,7 @@ import { additionOf } from '../services/torrent/addition.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
 import { fileView, torrentView } from '../services/torrent/torrent-view.ts'
 import { refuse } from '../plugins/errors.ts'
-import { answer, errors, infoHashParams, listOf, mockHash, ownInfoHash, pageFacts, pageOf, reference } from './schemas.ts'
+import { answer, errors, infoHashParams, listOf, mockHash, nullable, ownInfoHash, pageFacts, pageOf, reference } from './schemas.ts'
 import { fileSchema, torrentSchema, torrentWithFilesSchema } from './torrent-schemas.ts'
 import { acceptTorrents, uploadContent } from './torrent-upload.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
@@ -78,6 +78,23 @@ const files = {
   }
 }
 
+const pieces = {
+  tags,
+  summary: 'Which pieces of a torrent are here',
+  description: 'For a map of it: draw it anew when `progress` comes, not more often.',
+  params: infoHashParams,
+  response: {
+    200: answer(nullable(Type.Object({
+      pieceCount: Type.Integer(),
+      pieceLength: Type.Integer({ description: 'bytes; the last one may be shorter' }),
+      verified: Type.Integer({ description: 'how many are here' }),
+      bitfield: Type.String({ description: 'base64; a bit for each piece, the first is the highest of the first byte (BEP 3)' }),
+      inFlight: listOf(Type.Integer(), { description: 'being fetched now; at most 1000' })
+    })), 'null: its metadata is not known yet'),
+    ...errors({ 404: unknown })
+  }
+}
+
 const removal = {
   tags,
   summary: 'Stop a torrent and forget it',
@@ -134,6 +151,16 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     if (status === null) return notFound(reply, request.params.infoHash)
     reply.header('Cache-Control', 'no-store')
     return { success: true, ...await filesOf(status, { offset, limit }), offset, limit }
+  })
+
+  fastify.get('/api/torrents/:infoHash/pieces', { schema: pieces }, async (request, reply) => {
+    const status = await find(request.params.infoHash)
+    if (status === null) return notFound(reply, request.params.infoHash)
+    reply.header('Cache-Control', 'no-store')
+    const map = await torrentList.pieces(status.infoHash)
+    if (map === null) return { success: true, data: null }
+    const { pieceCount, pieceLength, verifiedCount, bitfield, inFlight } = map
+    return { success: true, data: { pieceCount, pieceLength, verified: verifiedCount, bitfield: Buffer.from(bitfield).toString('base64'), inFlight } }
   })
 
   fastify.delete('/api/torrents/:infoHash', { schema: removal }, async (request, reply) => {

@@ -24,6 +24,11 @@ export class InFlight extends EventEmitter<{ change: [filler: string] }> {
     if (!isSame) this.emit('change', filler)
   }
 
+  /** All that anybody fetches now. */
+  pieces (): Set<number> {
+    return new Set([...this.#pieces.values()].flatMap((pieces) => [...pieces.keys()]))
+  }
+
   /** When another filler expects to have it; null: no other one fetches it. */
   readyAt (piece: number, filler: string): number | null {
     let soonest: number | null = null

@@ -4,6 +4,7 @@ import { Slots } from '../slots.ts'
 import { NothingServes } from '../source-walk.ts'
 import { AddedTorrents } from './added-torrents.ts'
 import { describe } from './description.ts'
+import { pieceMapOf } from './piece-map.ts'
 import { fileStatusOf, httpStatusOf, isDefaultFile, mainFile, offeredFiles, reasonOf, selectedFiles, stateOf } from './torrent-status.ts'
 import type { CacheIndex } from '../cache/cache-index.ts'
 import type { StoredFiles } from '../cache/stored-files.ts'
@@ -12,6 +13,7 @@ import type { Log } from '../log.ts'
 import type { SourceChain } from '../source-chain.ts'
 import type { Addition } from './addition.ts'
 import type { AddedTorrent } from './added-torrents.ts'
+import type { PieceMap } from './piece-map.ts'
 import type { DownloadState, FileStatus, TorrentStatus } from './torrent-status.ts'
 import type { Hints } from './torrent.ts'
 import type { Torrents } from './torrents.ts'
@@ -183,6 +185,13 @@ export class TorrentList {
     const entries = offered.slice(offset, offset + limit).map((file) =>
       fileStatusOf(file, stored.has(file.index) ? file.lengthBytes : store?.verifiedBytesOf(file.index) ?? 0, selected.has(file)))
     return { total: offered.length, entries }
+  }
+
+  /** Which of its pieces are here; null: its metadata is not known. */
+  async pieces (infohash: string): Promise<PieceMap | null> {
+    const { torrents } = this.#options
+    const metadata = await torrents.knownMetadata(infohash)
+    return metadata === null ? null : pieceMapOf(metadata, torrents.get(infohash)?.store ?? null, this.#storedIndexes(infohash))
   }
 
   isAdded (infohash: string): boolean {

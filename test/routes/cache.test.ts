@@ -56,6 +56,7 @@ t.test('lists what is cached, with what it takes and when it was streamed', asyn
   t.same(body.data.entries.map(({ kind }: { kind: string }) => kind).sort(), ['placed', 'stored'])
   const stored = body.data.entries.find(({ kind }: { kind: string }) => kind === 'stored')
   t.match(stored, { infoHash: infohash, fileIndex: 0, name: 'Film.mp4', path: `${infohash}-Film.mp4`, size: 2 * MB, isPinned: false, isStreaming: false, isVerified: true })
+  t.same(Object.keys(stored).sort(), ['fileIndex', 'infoHash', 'isMismatch', 'isPinned', 'isStreaming', 'isVerified', 'kind', 'lastStreamedAt', 'name', 'path', 'size'])
   t.ok(Date.parse(stored.lastStreamedAt) >= startedAt && Date.parse(stored.lastStreamedAt) <= Date.now())
   const placed = body.data.entries.find(({ kind }: { kind: string }) => kind === 'placed')
   t.match(placed, { infoHash: placedHash, path: `${placedHash}-mine.mp4`, size: 1_200_000, lastStreamedAt: null, isPinned: false })

@@ -169,6 +169,29 @@ t.test('files come in pages, each field as the service has it', async (t) => {
   t.same(body.data[0], { ...entries[0], streamUrl: `/stream/proxy/${torrent.infohash}?fileIndex=10` })
 })
 
+t.test('a map says which pieces are here: while it is downloaded, when it is stored, and of a part of a season', async (t) => {
+  const files = { '1.mkv': testBytes(100_000, '1'), '2.mkv': testBytes(100_000, '2') }
+  const torrent = await makeTorrent(files, { name: 'Season', pieceLength: 16_384 })
+  const mirror = await startMirror(t, torrent)
+  const directory = join(await temporaryDirectory(t), 'cache')
+  const { url, app } = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory, TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl })
+  const map = async (url: string) => {
+    const { data } = (await jsonFrom(`${url}/api/torrents/${torrent.infohash}/pieces`)).body
+    const bits = Buffer.from(data.bitfield, 'base64')
+    return { ...data, here: Array.from({ length: data.pieceCount }, (_, i) => i).filter((i) => ((bits[i >> 3] ?? 0) & 0x80 >> (i & 7)) !== 0) }
+  }
+  await bytesFrom(`${url}/stream/proxy/${torrent.infohash}?fileIndex=1`)
+  await until('it is stored', async () => await app.stored.find(torrent.infohash, 1))
+  // Seven pieces hold the second file; the first of them reaches into the one before, and was fetched whole.
+  t.match(await map(url), { pieceCount: 13, pieceLength: 16_384, verified: 7, here: [6, 7, 8, 9, 10, 11, 12], inFlight: [] })
+  await app.close()
+  const again = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory })
+  t.match(await map(again.url), { verified: 6, here: [7, 8, 9, 10, 11, 12] })
+  await jsonFrom(`${again.url}/api/torrents`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ infoHash: infohash }) })
+  t.match((await jsonFrom(`${again.url}/api/torrents/${infohash}/pieces`)).body, { success: true, data: null })
+  t.equal((await jsonFrom(`${again.url}/api/torrents/${'c'.repeat(40)}/pieces`)).status, 404)
+})
+
 t.test('names of markup, quotes, right-to-left overrides and 4 KB come out as they are, and never in a header', async (t) => {
   const name = `<img src=x onerror=alert(1)>"'&\u202Egpj.mp4\r\nX-Injected: 1 ${'x'.repeat(4000 - 70)}.mp4`
   const torrent = await makeTorrent({ 'a.mp4': testBytes(20_000, 'a') }, { name })
