@@ -30,6 +30,8 @@ export const deadlines = {
   handshakeMs: 4_000,
   /** The first bytes of a connection to a port that HTTP shares with others. */
   firstBytesMs: 5_000,
+  /** A router that is asked to forward a port; that is looked for. */
+  routerMs: 4_000,
   /** A body of a mirror that is streamed unverified. */
   unverifiedBodyMs: 30_000,
   /** WebTor's REST API; finding a torrent's metadata in its swarm. */

@@ -63,8 +63,9 @@ export async function openClient (Client: typeof WebTorrent, options: HostOption
     // Ours is offered on each wire.
     utPex: false,
     lsd: options.isLsdEnabled,
-    natUpnp: options.isPortMappingEnabled,
-    natPmp: options.isPortMappingEnabled,
+    // Forwarding does it.
+    natUpnp: false,
+    natPmp: false,
     webSeeds: false,
     downloadLimit: options.downloadLimitBytes,
     uploadLimit: options.uploadLimitBytes

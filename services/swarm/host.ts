@@ -4,6 +4,7 @@ import { pause } from '../deadline.ts'
 import type { Fetcher } from '../download/fetcher.ts'
 import { Slots } from '../slots.ts'
 import { Doorkeeper, tellLie } from './doorkeeper.ts'
+import type { Forwarding } from './forwarding.ts'
 import type { HostedTorrent, TorrentReply } from './hosted-torrent.ts'
 import { punchLimits } from './holepunch.ts'
 import { dialTcpBesideUtp } from './internals/connections.ts'
@@ -34,7 +35,7 @@ const keptNodes = 200
  * has both still answers by uTP first, and one that has only TCP delays no first byte.
  */
 const tcpDelayMs = { usual: 500, alone: 30 }
-/** How long trackers may take to hear that we leave. */
+/** How long trackers and the router may take to hear that we leave. */
 const farewellMs = 2_000
 
 const torrents = new Map<number, HostedTorrent>()
@@ -55,6 +56,7 @@ let rtc: { rtcConfig: object, wrtc?: false } = { rtcConfig: {} }
 let fetcher: Fetcher | null = null
 let options: HostOptions | null = null
 let sightings: Sightings | null = null
+let forwarding: Forwarding | null = null
 let isStopping = false
 
 function tell (reply: HostReply): void {
@@ -123,6 +125,11 @@ async function start (given: HostOptions): Promise<void> {
   network.set({ hasWebRtc: Client.WEBRTC_SUPPORT, ports })
   network.flush()
   tell({ type: 'ready' })
+  if (given.isPortMappingEnabled) {
+    const { Forwarding } = await import('./forwarding.ts')
+    forwarding = new Forwarding(opened, ports, network, (port) => { for (const torrent of torrents.values()) torrent.reannounce(port) })
+    forwarding.start()
+  }
   seen.nat.start()
 }
 
@@ -235,9 +242,8 @@ async function stop (): Promise<void> {
   tellDht()
   const farewell = async (): Promise<void> => {
     for (const id of [...torrents.keys()]) leave(id)
-    await Promise.all(leaving)
+    await Promise.all([...leaving, forwarding?.stop(farewellMs * 0.75)])
     const ending = client
-    // Takes back the port mapping too.
     if (ending !== null && !ending.destroyed) await new Promise<void>(resolve => { ending.destroy(() => { resolve() }) })
   }
   await Promise.race([farewell(), pause(farewellMs, new AbortController().signal)])

@@ -13,7 +13,7 @@ import { ChunkStore } from './chunk-store.ts'
 import type { Shelf } from './chunk-store.ts'
 import { Introductions } from './introductions.ts'
 import { dialPlainToo, guardPeers, keepIncomingPeers, peerCounts } from './internals/connections.ts'
-import { tameLocalDiscovery } from './internals/discovery.ts'
+import { announcePort, tameLocalDiscovery } from './internals/discovery.ts'
 import { holdMetadata, onInfo } from './internals/metadata.ts'
 import { begunPieces, cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled, select } from './internals/pieces.ts'
 import { dialNoTcp } from './internals/ports.ts'
@@ -248,6 +248,13 @@ export class HostedTorrent {
     this.#named.then(() => {
       for (const peer of peers) if (!this.#isOver) this.#torrent.addPeer(peer, source)
     }, () => {})
+  }
+
+  /** Tells trackers and the DHT of the client's port, which is this one now. */
+  reannounce (port: number): void {
+    if (this.#isOver) return
+    announcePort(this.#torrent, port)
+    this.#trackers.update()
   }
 
   /** Chooses anew what to ask the peers for. */

@@ -7,6 +7,7 @@ import { checkTracker, guardedLookup, isForeignAddress, scopeOf } from '../downl
 import { HttpTracker } from './http-tracker.ts'
 import type { Fetcher } from '../download/fetcher.ts'
 import type { Announcement } from './http-tracker.ts'
+import { setTrackerPort } from './internals/discovery.ts'
 import type { PeerSource } from './peer-policy.ts'
 import type { TrackerMemory } from './tracker-memory.ts'
 
@@ -186,7 +187,8 @@ export class Trackers {
       // Without `socksProxy: null` it fails on a missing one.
       ...(agent === null ? {} : { proxyOpts: { httpAgent: agent, httpsAgent: agent, socksProxy: null } }),
       getAnnounceOpts: () => {
-        const { uploaded, downloaded, left } = announcement()
+        const { uploaded, downloaded, left, port } = announcement()
+        setTrackerPort(client, port)
         return { uploaded, downloaded, left }
       }
     })

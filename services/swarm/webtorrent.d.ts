@@ -104,6 +104,8 @@ declare module 'webtorrent' {
 
   export interface Discovery extends EventEmitter {
     readonly lsd: LocalDiscovery | null
+    readonly _dhtAnnouncing: boolean
+    updatePort (port: number): void
   }
 
   export interface Torrent extends EventEmitter {
@@ -296,6 +298,7 @@ declare module 'bittorrent-tracker' {
       readonly proxyOpts?: object
       readonly getAnnounceOpts?: () => object
     })
+    _port: number
     setInterval (ms: number): void
     start (): void
     stop (): void

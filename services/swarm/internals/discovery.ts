@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns'
 import { isIP } from 'node:net'
 import type WebTorrent from 'webtorrent'
+import type { Client as TrackerClient } from 'bittorrent-tracker'
 import type { Dht, LocalDiscovery, Torrent } from 'webtorrent'
 import type { DhtState } from '../dht-file.ts'
 
@@ -106,4 +107,18 @@ export function greetNodes (dht: Dht, nodes: readonly string[], { atOnce = 8, en
 /** Nodes in the DHT's routing table. */
 export function dhtNodes (client: WebTorrent): number {
   return client.dht ? client.dht.nodes.count() : 0
+}
+
+/** Tells the DHT of another port, now and from now on. */
+export function announcePort ({ discovery }: Torrent, port: number): void {
+  // One that is made later begins with the client's.
+  if (discovery === null) return
+  // While it announces the old one it takes no other.
+  if (discovery._dhtAnnouncing) discovery.once('dhtAnnounce', () => { discovery.updatePort(port) })
+  else discovery.updatePort(port)
+}
+
+/** Says which port this client is to tell its tracker. */
+export function setTrackerPort (client: TrackerClient, port: number): void {
+  client._port = port
 }

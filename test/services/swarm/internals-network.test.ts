@@ -5,8 +5,10 @@ import type { Test } from 'tap'
 import type WebTorrent from 'webtorrent'
 import type { ClientOptions, Torrent } from 'webtorrent'
 import { dialTcpBesideUtp, originOf } from '../../../services/swarm/internals/connections.ts'
-import { watchDht } from '../../../services/swarm/internals/discovery.ts'
-import { makeTorrent, temporaryDirectory, testBytes, until } from '../../testnet.ts'
+import { announcePort, setTrackerPort, watchDht } from '../../../services/swarm/internals/discovery.ts'
+import { Client as DhtNode } from 'bittorrent-dht'
+import { Client as TrackerClient } from 'bittorrent-tracker'
+import { makeTorrent, startTracker, temporaryDirectory, testBytes, until } from '../../testnet.ts'
 import { startClient, startSeed } from './webtorrent-seed.ts'
 
 /** As internals.test.ts, for the calls that tell of the network. */
@@ -73,4 +75,31 @@ t.test('a dial that uTP began and TCP won counts as TCP', async (t) => {
   const [wire] = await once(torrent, 'wire', { signal: signal() })
   t.equal(wire.type, 'utpOutgoing')
   t.same(originOf(torrent, wire), { transport: 'tcp', isUnasked: false })
+})
+
+t.test('another port is told to the DHT, also while the first is still being told', async (t) => {
+  const node = new DhtNode({ bootstrap: false })
+  const ports: number[] = []
+  node.on('announce', ({ port }: { port: number }) => { ports.push(port) })
+  await new Promise<void>(resolve => { node.listen(0, '127.0.0.1', resolve) })
+  t.teardown(async () => { await new Promise<void>(resolve => { node.destroy(resolve) }) })
+  const { client, torrent } = await startLeech(t, { dht: { bootstrap: [`127.0.0.1:${node.address().port}`] } })
+  await until('it is being told', () => torrent.discovery?._dhtAnnouncing)
+  announcePort(torrent, 7_001)
+  await until('the node knows the second', () => ports.includes(7_001))
+  t.same(ports, [client.torrentPort, 7_001])
+  announcePort(torrent, 7_002)
+  await until('and the third', () => ports.includes(7_002))
+})
+
+t.test('another port is told to a tracker', async (t) => {
+  const { url, peersOf } = await startTracker(t)
+  const client = new TrackerClient({ infoHash: film.infohash, peerId: '2d'.repeat(20), announce: [url], port: 7_000 })
+  t.teardown(async () => { await new Promise<void>(resolve => { client.destroy(resolve) }) })
+  client.on('error', () => {})
+  client.start()
+  await until('it knows the first', () => peersOf(film.infohash).includes('127.0.0.1:7000'))
+  setTrackerPort(client, 7_001)
+  client.update()
+  await until('it knows the second', () => peersOf(film.infohash).includes('127.0.0.1:7001'))
 })
