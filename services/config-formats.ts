@@ -30,6 +30,12 @@ function isTracker (text: string): boolean {
   return isUrl(text, ['http', 'https', 'ws', 'wss']) || (isUrl(text, ['udp']) && URL.parse(text)?.port !== '')
 }
 
+/** RFC 7065. Without a port it is 3478, for turns 5349. */
+function isTurnUrl (text: string): boolean {
+  const [, place = ''] = /^turns?:(.+?)(?:\?transport=(?:udp|tcp))?$/.exec(text) ?? []
+  return isHostAndPort(place) || isHostAndPort(`${place}:3478`)
+}
+
 function isTemplate (text: string, needed: readonly string[]): boolean {
   const names = Array.from(text.matchAll(/\{(.*?)\}/g), ([, name]) => name ?? '')
   return names.every(name => placeholders.has(name)) && names.some(name => needed.includes(name)) &&
@@ -54,7 +60,7 @@ export const formats: Readonly<Record<string, Format>> = {
   'http-urls': { expects: 'http or https URLs', accepts: text => isUrl(text, ['http', 'https']) },
   endpoints: { expects: 'host:port pairs', accepts: isHostAndPort },
   trackers: { expects: 'tracker URLs (udp with a port, http, https, ws or wss)', accepts: isTracker },
-  'turn-urls': { expects: 'TURN URLs (turn:host:port or turns:host:port)', accepts: text => /^turns?:/.test(text) && isHostAndPort(text.replace(/^turns?:/, '').replace(/\?transport=(udp|tcp)$/, '')) },
+  'turn-urls': { expects: 'TURN URLs (turn:host:port or turns:host:port)', accepts: isTurnUrl },
   origins: { expects: 'origins such as https://example.org, or *', accepts: text => text === '*' || (isUrl(text, ['http', 'https']) && URL.parse(text)?.origin === text.toLowerCase()) },
   proxies: { expects: 'IP addresses, ranges such as 10.0.0.0/8, or loopback, linklocal, uniquelocal', accepts: text => isAddressRange(text) || ['loopback', 'linklocal', 'uniquelocal'].includes(text) },
   'metadata-templates': { expects: 'http or https URLs with {hash} or {HASH}', accepts: text => isTemplate(text, ['hash', 'HASH']) },

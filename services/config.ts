@@ -94,7 +94,7 @@ const swarm = {
   P2P_BLOCKLIST: optional(Type.String({ format: 'path' }), 'File with addresses that no peer, DHT node or UDP tracker may have: P2P (PeerGuardian), DAT, CIDR or plain addresses, gzip or not. Read again when it changes.'),
   ENABLE_PORT_MAPPING: flag(true, 'Ask the router to forward the port (UPnP, NAT-PMP). Off on a panel, where no router listens.', { panelDefault: false }),
   STUN_SERVERS: list(['stun.l.google.com:19302', 'stun.cloudflare.com:3478', 'stun.hot-chilli.net:3478', 'stun.voip.blackberry.com:3478', 'stunserver.stunprotocol.org:3478'], 'endpoints', 'Servers that tell our public address and the kind of NAT. It takes two of them to tell a symmetric one.'),
-  TURN_URLS: list([], 'turn-urls', 'Relays for WebRTC peers, for where no direct path opens.'),
+  TURN_URLS: list([], 'turn-urls', 'Relays for WebRTC peers, for where no direct path opens; with them, TURN_USERNAME and TURN_CREDENTIAL must be set.'),
   TURN_USERNAME: optional(Type.String(), 'User name at the relays.'),
   TURN_CREDENTIAL: optional(Type.String(), 'Password at the relays.', secret),
   UPLOAD_LIMIT: optional(Type.Integer({ minimum: 0, maximum: 10_000_000 }), 'Most that is uploaded to peers (KB/s of 1000 bytes). A full uplink slows downloads; 0 uploads nothing, and peers give less back.'),
@@ -169,6 +169,9 @@ export function readConfig (env: NodeJS.ProcessEnv, dotenvPath?: string): Config
   if (isPanel && parsed.TORRENT_PORT === undefined) parsed.TORRENT_PORT = typeof parsed.PORT === 'number' ? parsed.PORT : defaultPort
 
   const config: Config = { ...check(parsed, raw, portName), isPanel }
+  // Without them every WebRTC connection would fail, those that need no relay included.
+  const missing = (['TURN_USERNAME', 'TURN_CREDENTIAL'] as const).filter(name => config.TURN_URLS.length > 0 && config[name] === null)
+  if (missing.length > 0) throw new Error(`${missing.join(' and ')} must be set where TURN_URLS is: a relay serves nobody whom it does not know`)
   for (const value of Object.values(config)) if (Array.isArray(value)) Object.freeze(value)
   return Object.freeze(config)
 }

@@ -4,6 +4,8 @@ import t from 'tap'
 import { envFile } from '../../scripts/env-file.ts'
 import { type Config, readConfig, schema } from '../../services/config.ts'
 
+/** What TURN_URLS needs. */
+const turn = { TURN_USERNAME: 'me', TURN_CREDENTIAL: 'secret' }
 const panel = { P_SERVER_UUID: '6b0d3d8e-0000-4000-8000-000000000000' }
 
 function messageOf (env: NodeJS.ProcessEnv, dotenvPath?: string): string {
@@ -103,7 +105,8 @@ t.test('each type of value is read in each of its forms', async t => {
     [{ TRACKERS: 'NONE' }, 'TRACKERS', []],
     [{ TRACKERS: 'udp://t.example:80/announce,wss://t.example' }, 'TRACKERS', ['udp://t.example:80/announce', 'wss://t.example']],
     [{ STATIC_PEERS: '192.0.2.1:6881,[2001:db8::1]:6881,seedbox.example:1' }, 'STATIC_PEERS', ['192.0.2.1:6881', '[2001:db8::1]:6881', 'seedbox.example:1']],
-    [{ TURN_URLS: 'turn:turn.example:3478?transport=tcp,turns:turn.example:5349' }, 'TURN_URLS', ['turn:turn.example:3478?transport=tcp', 'turns:turn.example:5349']],
+    [{ ...turn, TURN_URLS: 'turn:turn.example:3478?transport=tcp,turns:turn.example:5349' }, 'TURN_URLS', ['turn:turn.example:3478?transport=tcp', 'turns:turn.example:5349']],
+    [{ ...turn, TURN_URLS: 'turn:turn.example,turns:[2001:db8::1]?transport=tcp,turn:[2001:db8::1]:3478' }, 'TURN_URLS', ['turn:turn.example', 'turns:[2001:db8::1]?transport=tcp', 'turn:[2001:db8::1]:3478']],
     [{ HTTP_MIRROR_URLS: 'trusted:http://nas/{hash}.mkv, http://nas/{path}' }, 'HTTP_MIRROR_URLS', ['trusted:http://nas/{hash}.mkv', 'http://nas/{path}']],
     [{ HTTP_MIRROR_URLS: 'http://127.0.0.1:8090/stream/{name}?link={hash}&index={index1}&play' }, 'HTTP_MIRROR_URLS', ['http://127.0.0.1:8090/stream/{name}?link={hash}&index={index1}&play']],
     [{ ALLOWED_ORIGINS: '*' }, 'ALLOWED_ORIGINS', ['*']],
@@ -155,7 +158,7 @@ t.test('a wrong value stops the start with a line that says what it may be', asy
   for (const [name, values] of Object.entries({
     HTTP_MIRROR_URLS: ['ftp://h/{hash}', 'http://h/', 'http://h/{hash}/{season}', 'trusted:http://h/{hahs}', 'trusted:/etc/{hash}', '/etc/{hash}', 'http:///{hash}'],
     TORRENT_METADATA_URLS: ['http://h/{index}', 'file:///{hash}'],
-    TURN_URLS: ['turn.example:3478', 'turn:turn.example', 'stun:turn.example:3478'],
+    TURN_URLS: ['turn.example:3478', 'turn:', 'turn:2001:db8::1', 'turn:turn.example:0', 'turn://turn.example', 'turn:turn.example?transport=sctp', 'turn:turn.example?a=b', 'stun:turn.example:3478'],
     ALLOWED_ORIGINS: ['example.org', 'https://example.org/path', 'null'],
     ALLOWED_HOSTS: ['https://example.org', 'a b'],
     TRACKERS: ['tracker.example:80', 'ftp://tracker.example', 'udp://:80'],
@@ -166,6 +169,14 @@ t.test('a wrong value stops the start with a line that says what it may be', asy
   })) {
     for (const value of values) t.match(messageOf({ [name]: value }), new RegExp(`^${name} must be .*, got `), `${name}=${value}`)
   }
+})
+
+t.test('a relay without a user, or without a password', async t => {
+  const url = 'turn:turn.example:3478'
+  t.equal(messageOf({ TURN_URLS: url }), 'TURN_USERNAME and TURN_CREDENTIAL must be set where TURN_URLS is: a relay serves nobody whom it does not know')
+  t.match(messageOf({ TURN_URLS: url, TURN_USERNAME: 'me' }), /^TURN_CREDENTIAL must be set where/)
+  t.equal(messageOf({ TURN_URLS: url, ...turn }), 'accepted')
+  t.equal(messageOf({ TURN_USERNAME: 'me' }), 'accepted')
 })
 
 t.test('all wrong values are told at once, one line each', async t => {

@@ -5,51 +5,19 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import type { Test } from 'tap'
 import type { NetworkReport } from '../../services/nat/network-report.ts'
 import { startLab } from '../lab.ts'
-import type { LabHost } from '../lab.ts'
+import { startLabServer } from '../lab-server.ts'
+import type { LabServer } from '../lab-server.ts'
 import { startRouter } from '../miniupnpd.ts'
 import { makeTorrent, startSeeder, temporaryDirectory, testBytes, testWith, until } from '../testnet.ts'
 
 /** Ports that miniupnpd forwards: by UPnP, PCP and NAT-PMP. */
 
-const index = fileURLToPath(new URL('../../index.js', import.meta.url))
 const probe = fileURLToPath(new URL('../mapping-probe.ts', import.meta.url))
 const film = await makeTorrent({ 'Film.mp4': testBytes(3_000_000, 'port mapping') }, { pieceLength: 131_072 })
 
-interface Server {
-  /** What curl gets in the namespace. */
-  get (path: string): Promise<string>
-  network (): Promise<NetworkReport>
-  readonly pid: number
-  stop (signal: NodeJS.Signals): Promise<void>
-}
-
-async function startServer (t: Test, host: LabHost, env: Record<string, string> = {}): Promise<Server> {
-  const cwd = await temporaryDirectory(t)
-  const child = host.spawn(process.execPath, [index], {
-    cwd,
-    env: { TORRENT_DOWNLOAD_PATH: join(cwd, 'cache'), TRACKERS: 'none', DHT_BOOTSTRAP: 'none', STUN_SERVERS: 'none', TORRENT_METADATA_URLS: 'none', ENABLE_HTTP_FALLBACK: 'false', ...env }
-  })
-  child.stderr?.resume()
-  let output = ''
-  child.stdout?.on('data', (chunk: Buffer) => { output += chunk.toString() })
-  const gone = once(child, 'exit')
-  await until('the server listens', () => output.includes('Server listening on port'))
-  const get = async (path: string): Promise<string> => await host.run('curl', ['-s', `http://127.0.0.1:11470${path}`])
-  return {
-    get,
-    async network () { return JSON.parse(await get('/api/network')).data },
-    pid: child.pid ?? 0,
-    async stop (signal) {
-      child.kill(signal)
-      await gone
-    }
-  }
-}
-
-async function mapping (server: Server): Promise<NonNullable<NetworkReport['mapping']>> {
+async function mapping (server: LabServer): Promise<NonNullable<NetworkReport['mapping']>> {
   return await until('the router has answered', async () => {
     const { mapping } = await server.network()
     return mapping === null || mapping.state === 'asking' ? null : mapping
@@ -62,7 +30,7 @@ for (const way of ['upnp', 'pcp'] as const) {
     const outside = await lab.host()
     const host = await lab.host({ nat: 'port restricted' })
     const router = await startRouter(t, host.gateway, { upnp: way === 'upnp', pcp: way === 'pcp' })
-    const server = await startServer(t, host)
+    const server = await startLabServer(t, host)
     t.match(await mapping(server), { state: 'mapped', protocol: way === 'upnp' ? 'UPnP' : 'PCP', externalAddress: host.publicAddress, externalTcpPort: 6881, externalUdpPort: 6881, expiresAt: /Z$/, reason: '' })
     const forwards = [`tcp 6881 -> ${host.address}:6881`, `udp 6881 -> ${host.address}:6881`]
     t.same(await router.forwards(), forwards)
@@ -116,7 +84,7 @@ testWith(t, 'somebody else behind the router has the port -> another one, and th
     }).listen(80, '${outside.address}')`])
   const ports: string[] = []
   createInterface({ input: tracker.stdout ?? process.stdin }).on('line', (line) => { ports.push(line) })
-  const server = await startServer(t, host, { TRACKERS: `http://${outside.address}/announce` })
+  const server = await startLabServer(t, host, { TRACKERS: `http://${outside.address}/announce` })
   const { state, externalTcpPort, externalUdpPort, reason } = await mapping(server)
   t.same([state, reason], ['mapped', ''])
   t.ok(externalTcpPort !== null && externalTcpPort !== 6881, `it is ${externalTcpPort}`)
