@@ -91,7 +91,7 @@ for path in args.torrent:
 for torrent in torrents:
     for peer in args.peer:
         host, _, port = peer.rpartition(":")
-        torrent.connect_peer((host, int(port)))
+        torrent.connect_peer((host.strip("[]"), int(port)))
 
 deadline = time.monotonic() + 20
 while session.listen_port() == 0:

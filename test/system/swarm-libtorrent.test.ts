@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
@@ -50,6 +51,26 @@ for (const transport of ['tcp', 'utp'] as const) {
     await sameFiles(t, store, torrent)
   })
 }
+
+testWith(t, 'a libtorrent seeder that has only IPv6: we dial it, and another time it comes to us', async (t) => {
+  const torrent = await makeTorrent({ 'film.mkv': content }, { pieceLength: 262_144 })
+  for (const isDialled of [true, false]) {
+    const swarm = await startSwarm(t)
+    const own = `[::1]:${swarm.network.ports.tcp ?? 0}`
+    const joined = isDialled ? null : swarm.join(torrent.infohash, { torrent: null, trackers: [], peers: [], store: null })
+    // A torrent that is not there yet has no peers.
+    if (joined !== null) await once(joined, 'stats', { signal: AbortSignal.timeout(10_000) })
+    const seeder = await startSeeder(t, torrent, { address: '[::1]', ...(isDialled ? { isPassive: true } : { peers: [own] }) })
+    const swarmTorrent = joined ?? swarm.join(torrent.infohash, { torrent: null, trackers: [], peers: [seeder.address], store: null })
+    const store = await attachFromSwarm(t, swarmTorrent, torrent)
+    wantAll(swarmTorrent, store)
+    await verified(store)
+    await sameFiles(t, store, torrent)
+    t.ok((await seeder.counts()).uploaded >= content.length)
+    swarmTorrent.leave()
+    await seeder.stop()
+  }
+})
 
 testWith(t, 'a seeder that comes into the DHT after we have looked -> it is found', async (t) => {
   const dht = await startDht(t, 4)
