@@ -13,9 +13,13 @@ export class Forwarding {
   readonly #client: WebTorrent
   readonly #localPort: number
   readonly #onPort: (port: number) => void
+  #told = ''
 
-  /** @param onPort is called when another port is to be announced from now on. */
-  constructor (client: WebTorrent, { tcp, utp, dht, isOnePort }: ListeningPorts, network: Network, onPort: (port: number) => void) {
+  /**
+   * @param onPort is called when another port is to be announced from now on.
+   * @param onNews is given what became of it, in words, whenever that has changed.
+   */
+  constructor (client: WebTorrent, { tcp, utp, dht, isOnePort }: ListeningPorts, network: Network, { onPort, onNews }: { readonly onPort: (port: number) => void, readonly onNews: (text: string) => void }) {
     this.#client = client
     this.#localPort = client.torrentPort
     this.#onPort = onPort
@@ -24,6 +28,9 @@ export class Forwarding {
       onChange: (mapping) => {
         network.set({ mapping })
         this.#announce(mapping)
+        const text = wordsOf(mapping)
+        if (text !== null && text !== this.#told) onNews(text)
+        this.#told = text ?? this.#told
       }
     })
   }
@@ -44,4 +51,9 @@ export class Forwarding {
     setTorrentPort(this.#client, port)
     this.#onPort(port)
   }
+}
+
+function wordsOf ({ state, protocol, externalAddress, externalTcpPort, externalUdpPort, reason }: MappingStatus): string | null {
+  if (state === 'failed') return `no router forwards the port: ${reason}`
+  return state === 'mapped' ? `the router forwards ${externalAddress ?? 'its'} port ${externalTcpPort ?? externalUdpPort} (${protocol})` : null
 }

@@ -127,7 +127,10 @@ async function start (given: HostOptions): Promise<void> {
   tell({ type: 'ready' })
   if (given.isPortMappingEnabled) {
     const { Forwarding } = await import('./forwarding.ts')
-    forwarding = new Forwarding(opened, ports, network, (port) => { for (const torrent of torrents.values()) torrent.reannounce(port) })
+    forwarding = new Forwarding(opened, ports, network, {
+      onPort: (port) => { for (const torrent of torrents.values()) torrent.reannounce(port) },
+      onNews: (message) => { tell({ type: 'log', level: 'info', fields: {}, message }) }
+    })
     forwarding.start()
   }
   seen.nat.start()

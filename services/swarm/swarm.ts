@@ -289,8 +289,9 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
     const { ports, hasUtp, hasWebRtc } = this.#network
     const port = ports.tcp ?? ports.utp ?? ports.dht
     this.#lastPort = port
-    for (const { reason } of ports.missing) this.#log.warn({ ports }, `${reason}; the swarm listens on port ${port}`)
-    if (ports.missing.length === 0) this.#log.info({ port, hasUtp, hasWebRtc }, `the swarm listens on port ${port}`)
+    const listens = `the swarm listens on port ${port}${ports.dht === port ? '' : `, by UDP on ${ports.dht}`}`
+    for (const { reason } of ports.missing) this.#log.warn({ ports }, `${reason}; ${listens}`)
+    if (ports.missing.length === 0) this.#log.info({ port, hasUtp, hasWebRtc }, listens)
     this.#set({ state: 'ready', reason: '' })
     this.#logVerdict(this.#network)
     for (const torrent of this.#torrents.values()) torrent.enter()

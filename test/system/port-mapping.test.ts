@@ -51,6 +51,7 @@ for (const way of ['upnp', 'pcp'] as const) {
     t.ok((await seeder.counts()).uploaded >= 3_000_000)
     await until('it is seen as a stranger that came by itself', async () => (await server.network()).inbound[way === 'upnp' ? 'tcp' : 'utp'].count === 1)
     t.match((await server.network()).advice, 'Nothing needs to be done')
+    t.match(server.output(), `the router forwards ${host.publicAddress} port 6881`)
 
     const startedAt = performance.now()
     await server.stop('SIGTERM')
