@@ -96,6 +96,15 @@ testWith(t, 'somebody else behind the router has the port -> another one, and th
   t.same(ports, [String(externalTcpPort)])
 })
 
+testWith(t, 'a port that HTTP shares is forwarded by UDP only, so that the server is not put on the internet', async (t) => {
+  const lab = await startLab(t)
+  const host = await lab.host({ nat: 'port restricted' })
+  const router = await startRouter(t, host.gateway)
+  const server = await startLabServer(t, host, { TORRENT_PORT: '11470' })
+  t.match(await mapping(server), { state: 'mapped', externalTcpPort: null, externalUdpPort: 11470 })
+  t.same(await router.forwards(), [`udp 11470 -> ${host.address}:11470`])
+})
+
 testWith(t, 'a lease is renewed for as long as we live, and ends by itself when we are killed', async (t) => {
   await Promise.all(['upnp', 'pcp', 'nat-pmp'].map(async (way) => {
     const lab = await startLab(t)
