@@ -33,24 +33,32 @@ export interface ServerProcess {
   stop (signal: NodeJS.Signals): Promise<number | null>
 }
 
-function launch (cwd: string, env: Record<string, string>): { child: ChildProcess, output: () => string } {
+type Start = (command: string, args: readonly string[], options: { readonly cwd: string, readonly env: Record<string, string> }) => ChildProcess
+
+function startHere (command: string, args: readonly string[], { cwd, env }: { readonly cwd: string, readonly env: Record<string, string> }): ChildProcess {
   const { PATH, HOME } = process.env
-  const child = spawn(process.execPath, [join(root, 'index.js')], { cwd, env: { PATH, HOME, PORT: '0', ...offline, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
+  return spawn(command, args, { cwd, env: { PATH, HOME, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
+}
+
+function launch (cwd: string, env: Record<string, string>, start: Start = startHere): { child: ChildProcess, output: () => string } {
+  const child = start(process.execPath, [join(root, 'index.js')], { cwd, env: { PORT: '0', ...offline, ...env } })
   // One that has ended reads no more.
-  child.stdin.on('error', () => {})
+  child.stdin?.on('error', () => {})
   let output = ''
-  child.stdout.on('data', (chunk: Buffer) => { output += chunk.toString() })
-  child.stderr.on('data', (chunk: Buffer) => { output += chunk.toString() })
+  child.stdout?.on('data', (chunk: Buffer) => { output += chunk.toString() })
+  child.stderr?.on('data', (chunk: Buffer) => { output += chunk.toString() })
   return { child, output: () => output }
 }
 
 /**
  * Starts it in `directory` (default: a directory of the test's own); resolves when it says that it listens, rejects with its
  * output when it ends before. Killed with the test.
+ *
+ * @param start `spawn` of a host in the laboratory (test/lab.ts), to have it there.
  */
-export async function startServer (t: Test, env: Record<string, string> = {}, directory?: string): Promise<ServerProcess> {
+export async function startServer (t: Test, env: Record<string, string> = {}, directory?: string, start?: Start): Promise<ServerProcess> {
   const cwd = directory ?? await temporaryDirectory(t)
-  const { child, output } = launch(cwd, env)
+  const { child, output } = launch(cwd, env, start)
   const gone = once(child, 'exit')
   const hasEnded = (): boolean => child.exitCode !== null || child.signalCode !== null
   const stop = async (signal: NodeJS.Signals): Promise<number | null> => {

@@ -240,6 +240,8 @@ export interface SeederChoices {
   readonly downloadLimit?: number
   /** Stays connected to peers that need nothing of it: an ordinary client hangs up on them. */
   readonly keepsRedundant?: boolean
+  /** Each torrent in a session of its own, on the next ports. */
+  readonly isApart?: boolean
   /** Default 127.0.0.1 and any port. */
   readonly address?: string
   readonly port?: number
@@ -256,7 +258,7 @@ export interface SeederCounts {
   readonly peers: number
   readonly isSeeding: boolean
   /** Peers whose handshake is done, `ip:port` as their packets come. */
-  readonly connected: ReadonlyArray<{ readonly address: string, readonly isUtp: boolean, readonly isOutgoing: boolean, readonly isHolepunched: boolean, readonly received: number, readonly sent: number }>
+  readonly connected: ReadonlyArray<{ readonly address: string, readonly client: string, readonly isUtp: boolean, readonly isOutgoing: boolean, readonly isHolepunched: boolean, readonly received: number, readonly sent: number }>
 }
 
 export interface TestSeeder {
@@ -278,14 +280,14 @@ export async function startSeeder (t: Test, torrent: TestTorrent, choices: Seede
 
 /** The same of content that is on the disk already, of several torrents in one directory. */
 export async function startSeederOf (t: Test, { directory, torrentPath }: { readonly directory: string, readonly torrentPath: string | readonly string[] }, choices: SeederChoices = {}): Promise<TestSeeder> {
-  const { dht = [], peers = [], transport = 'both', uploadLimit = 0, downloadLimit = 0, isPassive = false, isLeech = false, isUnchecked = false, keepsRedundant = false, encryption = 'enabled' } = choices
+  const { dht = [], peers = [], transport = 'both', uploadLimit = 0, downloadLimit = 0, isPassive = false, isLeech = false, isUnchecked = false, keepsRedundant = false, isApart = false, encryption = 'enabled' } = choices
   const { address = '127.0.0.1', port = 0, connectTimeoutSeconds = 15, start = (args) => spawn('/usr/bin/python3', args, { stdio: ['pipe', 'pipe', 'inherit'] }) } = choices
   const script = fileURLToPath(new URL('./system/seeder.py', import.meta.url))
   const child = start([
     script, ...[torrentPath].flat().flatMap((path) => ['--torrent', path]), '--content', directory, '--address', address, '--port', String(port), '--transport', transport,
     '--upload-limit', String(uploadLimit), '--download-limit', String(downloadLimit), '--connect-timeout', String(connectTimeoutSeconds),
     ...dht.flatMap((node) => ['--dht', node]), ...peers.flatMap((peer) => ['--peer', peer]),
-    ...(isPassive ? ['--passive'] : []), ...(isLeech ? ['--leech'] : []), ...(isUnchecked ? ['--unchecked'] : []), '--encryption', encryption, ...(keepsRedundant ? ['--keep-redundant'] : [])
+    ...(isPassive ? ['--passive'] : []), ...(isLeech ? ['--leech'] : []), ...(isUnchecked ? ['--unchecked'] : []), '--encryption', encryption, ...(keepsRedundant ? ['--keep-redundant'] : []), ...(isApart ? ['--apart'] : [])
   ])
   const stop = stopper(child)
   t.teardown(stop)

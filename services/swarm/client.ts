@@ -7,6 +7,7 @@ import { DhtSocket } from './dht-socket.ts'
 import type { Datagrams } from './dht-socket.ts'
 import { greetNodes, guardDht, watchDht } from './internals/discovery.ts'
 import { closeTcp, setTorrentPort, useDht, useUtp } from './internals/ports.ts'
+import { noticeUtpEnds } from './internals/utp-ends.ts'
 import type { HostOptions } from './messages.ts'
 import { choosePort, isFree } from './ports.ts'
 import type { ListeningPorts } from '../nat/network-report.ts'
@@ -81,7 +82,10 @@ export async function openClient (Client: typeof WebTorrent, options: HostOption
   } catch (error) {
     missing.push({ what: 'utp', reason: `uTP is not to be had on this machine: ${error instanceof Error ? error.message : String(error)}` })
   }
-  if (utp !== null) useUtp(client, utp)
+  if (utp !== null) {
+    useUtp(client, utp)
+    noticeUtpEnds(client, utp)
+  }
   const udp = utp ?? await openUdp(udpPort, onError)
   const known = options.dht
   const dht = new Dht({ nodeId: known?.nodeId ?? client.nodeId, bootstrap: dhtBootstrap.length === 0 ? false : dhtBootstrap, socket: new DhtSocket(udp) })

@@ -34,7 +34,7 @@ export class Introductions {
     this.#client = client
     this.#torrent = torrent
     this.#options = options
-    this.#duplicates = new Duplicates(client.peerId)
+    this.#duplicates = new Duplicates(client.peerId, steadyClock)
     guardRedials(torrent, (address) => this.#duplicates.has(address))
     this.#puncher = new HolePuncher({
       clock: steadyClock,
@@ -49,7 +49,9 @@ export class Introductions {
       onRelayed: () => { network.sawRelayed() }
     })
     this.#pex = new Pex(steadyClock, isPrivate, (endpoint, flags, teller) => {
-      if (torrent.destroyed || this.#isOurs(endpoint)) return
+      // libtorrent tells of everybody, the one it tells included.
+      const isWe = endpoint.address === teller.ownAddress && endpoint.port === portOf(network)
+      if (torrent.destroyed || isWe || this.#isOurs(endpoint)) return
       torrent.addPeer(textOf(endpoint), pexName)
       if (client.utp) this.#puncher.introduce(endpoint, flags, teller)
     })

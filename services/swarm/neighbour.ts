@@ -17,6 +17,10 @@ export interface Neighbour {
   readonly isOutgoing: boolean
   /** Through a hole that was punched for us: nobody else gets in that way. */
   isPunched: boolean
+  /** The address at which it sees us (BEP 10, `yourip`); null: it has not said. */
+  readonly ownAddress: string | null
+  /** From it, on this connection, protocol included. */
+  readonly receivedBytes: number
   /** `peerFlags`, as far as it has said so. */
   readonly flags: number
   /** Has it named this extension in its extended handshake (BEP 10)? */

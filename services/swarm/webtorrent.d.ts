@@ -84,10 +84,12 @@ declare module 'webtorrent' {
   export interface Peer extends EventEmitter {
     id: string
     readonly addr: string | null
+    /** Who named it; null for one that connected to us. */
+    readonly source?: string | null
     readonly connected: boolean
     conn: unknown
     /** Null until connected; its peerId until the BitTorrent handshake. */
-    readonly wire: Pick<Wire, 'peerId'> | { readonly peerId: null } | null
+    readonly wire: Wire | { readonly peerId: null } | null
     destroy (error?: Error): void
   }
 
@@ -267,8 +269,15 @@ declare module 'utp-native' {
   import type { EventEmitter } from 'node:events'
   import type { Duplex } from 'node:stream'
 
+  export interface UtpConnection extends Duplex {
+    readonly remoteAddress: string
+    readonly remotePort: number
+    readonly _connected: boolean
+  }
+
   /** A UDP socket for uTP (BEP 29), IPv4 only. 'message': a datagram that is no uTP. */
   export interface UtpServer extends EventEmitter {
+    readonly connections: readonly UtpConnection[]
     listen (port: number): void
     connect (port: number, host: string): Duplex
     address (): { readonly port: number, readonly address: string, readonly family: string }

@@ -19,6 +19,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--torrent", required=True, action="append", help="path of the .torrent; may be repeated")
 parser.add_argument("--content", required=True, help="directory that holds the torrent's files")
 parser.add_argument("--port", type=int, default=0)
+parser.add_argument("--apart", action="store_true", help="a session for each torrent, on the next ports: of two uTP connections of one session to the same peer libtorrent 2.0.8 says only in the first where it listens")
 parser.add_argument("--address", default="127.0.0.1")
 parser.add_argument("--dht", action="append", default=[], metavar="HOST:PORT", help="bootstrap node; without one there is no DHT")
 parser.add_argument("--peer", action="append", default=[], metavar="HOST:PORT", help="peer to connect to")
@@ -36,50 +37,56 @@ args = parser.parse_args()
 with_tcp = args.transport != "utp"
 with_utp = args.transport != "tcp"
 policy = int({"enabled": lt.enc_policy.pe_enabled, "forced": lt.enc_policy.pe_forced, "off": lt.enc_policy.pe_disabled}[args.encryption])
-session = lt.session({
-    "listen_interfaces": "%s:%d" % (args.address, args.port),
-    "allow_multiple_connections_per_ip": True,
-    "enable_lsd": False,
-    "enable_upnp": False,
-    "enable_natpmp": False,
-    "enable_dht": bool(args.dht),
-    "dht_bootstrap_nodes": ",".join(args.dht[:1]),
-    # The whole DHT has one address here, and would soon be blocked for its many packets.
-    "dht_block_ratelimit": 1000000,
-    "dht_upload_rate_limit": 10000000,
-    "dht_restrict_routing_ips": False,
-    "dht_restrict_search_ips": False,
-    "dht_ignore_dark_internet": False,
-    "dht_enforce_node_id": False,
-    "dht_privacy_lookups": False,
-    "enable_incoming_tcp": with_tcp,
-    "enable_outgoing_tcp": with_tcp and not args.passive,
-    "enable_incoming_utp": with_utp,
-    "enable_outgoing_utp": with_utp and not args.passive,
-    "announce_to_all_trackers": True,
-    "announce_to_all_tiers": True,
-    "upload_rate_limit": args.upload_limit,
-    "download_rate_limit": args.download_limit,
-    "close_redundant_connections": not args.keep_redundant,
-    "peer_connect_timeout": args.connect_timeout,
-    "unchoke_slots_limit": 64,
-    "disable_hash_checks": args.unchecked,
-    "in_enc_policy": policy,
-    "out_enc_policy": policy,
-    "allowed_enc_level": int(lt.enc_level.pe_both),
-    "alert_mask": lt.alert.category_t.status_notification | lt.alert.category_t.error_notification,
-})
+def start(port):
+    session = lt.session({
+        "listen_interfaces": "%s:%d" % (args.address, port),
+        # On loopback all have one address.
+        "allow_multiple_connections_per_ip": args.address.startswith("127."),
+        "enable_lsd": False,
+        "enable_upnp": False,
+        "enable_natpmp": False,
+        "enable_dht": bool(args.dht),
+        "dht_bootstrap_nodes": ",".join(args.dht[:1]),
+        # The whole DHT has one address here, and would soon be blocked for its many packets.
+        "dht_block_ratelimit": 1000000,
+        "dht_upload_rate_limit": 10000000,
+        "dht_restrict_routing_ips": False,
+        "dht_restrict_search_ips": False,
+        "dht_ignore_dark_internet": False,
+        "dht_enforce_node_id": False,
+        "dht_privacy_lookups": False,
+        "enable_incoming_tcp": with_tcp,
+        "enable_outgoing_tcp": with_tcp and not args.passive,
+        "enable_incoming_utp": with_utp,
+        "enable_outgoing_utp": with_utp and not args.passive,
+        "announce_to_all_trackers": True,
+        "announce_to_all_tiers": True,
+        "upload_rate_limit": args.upload_limit,
+        "download_rate_limit": args.download_limit,
+        "close_redundant_connections": not args.keep_redundant,
+        "peer_connect_timeout": args.connect_timeout,
+        "unchoke_slots_limit": 64,
+        "disable_hash_checks": args.unchecked,
+        "in_enc_policy": policy,
+        "out_enc_policy": policy,
+        "allowed_enc_level": int(lt.enc_level.pe_both),
+        "alert_mask": lt.alert.category_t.status_notification | lt.alert.category_t.error_notification,
+    })
 
-# Loopback counts as a local network, which has no rate limit by itself.
-everybody = lt.ip_filter()
-everybody.add_rule("0.0.0.0", "255.255.255.255", 1 << lt.session.global_peer_class_id)
-session.set_peer_class_filter(everybody)
+    # Loopback counts as a local network, which has no rate limit by itself.
+    everybody = lt.ip_filter()
+    everybody.add_rule("0.0.0.0", "255.255.255.255", 1 << lt.session.global_peer_class_id)
+    session.set_peer_class_filter(everybody)
+    return session
+
 
 # Python has no name for it.
 UTP_SOCKET = 1 << 17
 
+count = len(args.torrent) if args.apart else 1
+sessions = [start(args.port + i if args.port else 0) for i in range(count)]
 torrents = []
-for path in args.torrent:
+for i, path in enumerate(args.torrent):
     params = lt.add_torrent_params()
     params.ti = lt.torrent_info(path)
     params.save_path = args.content
@@ -87,19 +94,19 @@ for path in args.torrent:
         params.flags |= lt.torrent_flags.seed_mode
     params.flags &= ~lt.torrent_flags.auto_managed
     params.flags &= ~lt.torrent_flags.paused
-    torrents.append(session.add_torrent(params))
+    torrents.append(sessions[i % count].add_torrent(params))
 for torrent in torrents:
     for peer in args.peer:
         host, _, port = peer.rpartition(":")
         torrent.connect_peer((host.strip("[]"), int(port)))
 
 deadline = time.monotonic() + 20
-while session.listen_port() == 0:
+while any(session.listen_port() == 0 for session in sessions):
     if time.monotonic() > deadline:
         print(json.dumps({"error": "it does not listen"}), flush=True)
         sys.exit(1)
     time.sleep(0.02)
-print(json.dumps({"port": session.listen_port()}), flush=True)
+print(json.dumps({"port": sessions[0].listen_port()}), flush=True)
 
 
 def announce():
@@ -108,7 +115,8 @@ def announce():
     while args.dht:
         for node in args.dht:
             host, _, port = node.rpartition(":")
-            session.add_dht_node((host, int(port)))
+            for session in sessions:
+                session.add_dht_node((host, int(port)))
         for torrent in torrents:
             torrent.force_dht_announce()
         time.sleep(0.5)
@@ -128,6 +136,7 @@ def counts(torrent):
         # Of those that are connected, handshakes done.
         "connected": [{
             "address": "%s:%d" % peer.ip,
+            "client": peer.client.decode("utf-8", "replace") if isinstance(peer.client, bytes) else peer.client,
             "isUtp": bool(peer.flags & UTP_SOCKET),
             "isOutgoing": bool(peer.flags & lt.peer_info.local_connection),
             "isHolepunched": bool(peer.flags & lt.peer_info.holepunched),

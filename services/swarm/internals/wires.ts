@@ -1,6 +1,6 @@
 import { Socket } from 'node:net'
 import type { Torrent, Wire } from 'webtorrent'
-import { endpointOf } from '../endpoint.ts'
+import { endpointFrom, endpointOf } from '../endpoint.ts'
 import { peerFlags } from '../neighbour.ts'
 import type { Neighbour } from '../neighbour.ts'
 
@@ -20,8 +20,6 @@ export function sayPort (wire: Wire, port: number): void {
   if (port !== 0) wire.extendedHandshake['p'] = port
 }
 
-const closeMs = 250
-
 /**
  * The peer at the other end, in the 'wire' event or later. Null where there is none to be introduced: WebRTC, and a peer
  * that has gone.
@@ -33,7 +31,14 @@ export function neighbourOf (torrent: Torrent, wire: Wire): Neighbour | null {
   if (remote === null || peer === undefined || !(isOutgoing || wire.type.endsWith('Incoming'))) return null
   // The wire was named when uTP was dialled; TCP beside it may have won.
   const isUtp = !(peer.conn instanceof Socket)
+  let receivedBytes = 0
+  peer.on('download', (bytes: number) => { receivedBytes += bytes })
   return {
+    get receivedBytes () { return receivedBytes },
+    get ownAddress () {
+      const { yourip } = wire.peerExtendedHandshake
+      return yourip instanceof Uint8Array ? endpointFrom(Buffer.concat([yourip, Buffer.from([0, 1])]))?.address ?? null : null
+    },
     peerId: wire.peerId,
     remote,
     isUtp,
@@ -55,7 +60,6 @@ export function neighbourOf (torrent: Torrent, wire: Wire): Neighbour | null {
     send (extension, message) {
       if (wire.peerExtendedMapping[extension]) wire.extended(extension, message)
     },
-    // Our handshake goes out first: without it the peer would take its dial for a failed one.
-    close () { setTimeout(() => { wire.destroy() }, closeMs).unref() }
+    close () { wire.destroy() }
   }
 }

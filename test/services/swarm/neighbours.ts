@@ -9,6 +9,7 @@ export interface PaperNeighbour extends Neighbour {
   flags: number
   readonly sent: Array<{ extension: string, message: Uint8Array }>
   isClosed: boolean
+  receivedBytes: number
   readonly extensions: Set<string>
 }
 
@@ -33,6 +34,8 @@ export function neighbour (address: string, { extensions = ['ut_pex', 'ut_holepu
     isOutgoing: false,
     isPunched: false,
     isClosed: false,
+    ownAddress: null,
+    receivedBytes: 0,
     flags: peerFlags.hasUtp | peerFlags.hasHolepunch,
     sent: [],
     extensions: all,
