@@ -32,6 +32,10 @@ export const deadlines = {
   firstBytesMs: 5_000,
   /** A router that is asked to forward a port; that is looked for. */
   routerMs: 4_000,
+  /** A relay's answer to our wish to be introduced (BEP 55). */
+  rendezvousMs: 3_000,
+  /** SYNs into a hole that is being punched. */
+  holeMs: 4_000,
   /** A body of a mirror that is streamed unverified. */
   unverifiedBodyMs: 30_000,
   /** WebTor's REST API; finding a torrent's metadata in its swarm. */

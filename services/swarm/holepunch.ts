@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts'
+import { deadlines } from '../deadlines.ts'
 import { scopeOf } from '../download/address-guard.ts'
 import { Bucket } from './bucket.ts'
 import { mayTell, textOf } from './endpoint.ts'
@@ -17,12 +18,13 @@ export const holepunchName = 'ut_holepunch'
 const headStartMs = 1_000
 /** For one that another peer has reached by dialling: the dial has failed by then. */
 const reachableHeadStartMs = 6_000
-/** A relay's answer; then the next relay is asked. */
-const answerMs = 3_000
-/** From `connect` until a handshake came through: the hole is dialled for 4 s, and a handshake takes its time. */
-const holeMs = 8_000
-/** Waits between the rounds in which all relays are asked. After the last one the peer is given up. */
-const roundsMs = [4_000, 10_000, 30_000]
+/** From `connect` until a handshake came through: it takes its time after the hole is open. */
+const wonMs = deadlines.holeMs + deadlines.handshakeMs
+/**
+ * Waits between the rounds in which all relays are asked; after the last one the peer is given up. libtorrent is deaf to
+ * `connect` while it dials us itself, which it does for 18 s: the fifth round finds it ready.
+ */
+const roundsMs = [4_000, 6_000, 6_000, 6_000, 15_000, 30_000]
 /** Peers that are asked for at the same time; the others wait their turn. */
 const mostAsked = 8
 const turnMs = 500
@@ -193,7 +195,7 @@ export class HolePuncher {
     candidate.asked.add(relay)
     candidate.asking = relay
     if (candidate.asked.size === 1) this.#options.onPunch('initiator', 'tried')
-    this.#later(candidate, answerMs, () => { this.#askNext(key, candidate) })
+    this.#later(candidate, deadlines.rendezvousMs, () => { this.#askNext(key, candidate) })
     this.#send(relay, { type: 'rendezvous', endpoint: candidate.endpoint, error: 0 })
   }
 
@@ -225,7 +227,7 @@ export class HolePuncher {
     }
     if (!this.#options.punch(endpoint)) return
     if (!isAsked) this.#options.onPunch('target', 'tried')
-    const hole: Hole = { role: isAsked ? 'initiator' : 'target', endpoint, isWon: false, cancel: this.#options.clock.after(holeMs, () => { this.#fill(hole) }) }
+    const hole: Hole = { role: isAsked ? 'initiator' : 'target', endpoint, isWon: false, cancel: this.#options.clock.after(wonMs, () => { this.#fill(hole) }) }
     this.#holes.set(endpoint.address, hole)
   }
 

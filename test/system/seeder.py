@@ -28,6 +28,7 @@ parser.add_argument("--upload-limit", type=int, default=0, help="bytes a second,
 parser.add_argument("--download-limit", type=int, default=0, help="bytes a second, 0 for none")
 parser.add_argument("--keep-redundant", action="store_true", help="stays connected to peers that need nothing of it, nor it of them")
 parser.add_argument("--connect-timeout", type=int, default=15, help="seconds until a dial by TCP has failed")
+parser.add_argument("--seeds-wait", action="store_true", help="once it has a peer, dials nobody while it seeds, but whom it is introduced to")
 parser.add_argument("--passive", action="store_true", help="connects to nobody, only accepts")
 parser.add_argument("--leech", action="store_true", help="has nothing yet: downloads")
 parser.add_argument("--encryption", choices=["enabled", "forced", "off"], default="enabled", help="MSE, in and out")
@@ -123,6 +124,17 @@ def announce():
 
 
 threading.Thread(target=announce, daemon=True).start()
+
+
+def wait():
+    while args.seeds_wait and all(torrent.status().num_connections == 0 for torrent in torrents):
+        time.sleep(0.02)
+    if args.seeds_wait:
+        for session in sessions:
+            session.apply_settings({"seeding_outgoing_connections": False})
+
+
+threading.Thread(target=wait, daemon=True).start()
 
 
 def counts(torrent):

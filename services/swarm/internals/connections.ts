@@ -40,10 +40,8 @@ function dialAs (client: WebTorrent, ways: ReadonlyArray<() => Duplex>, pace: Di
   return dial as unknown as Duplex
 }
 
-/** A hole is knocked at so often, … */
+/** A hole is knocked at so often. */
 const punchMs = 500
-/** … for so long. */
-const punchLimitMs = 4_000
 
 /**
  * Dials a peer in the way that opens a hole: by uTP from the listening socket, with fresh SYNs every 500 ms for 4 s, for
@@ -64,8 +62,8 @@ export function punch (client: WebTorrent, torrent: Torrent, address: string): b
   const usual = server.connect
   const connectUtp = connectsByUtp.get(server) ?? usual.bind(server)
   server.connect = (port, host) => {
-    const ways = Array.from({ length: punchLimitMs / punchMs }, () => () => connectUtp(port, host))
-    return dialAs(client, ways, { delayMs: punchMs, limitMs: punchLimitMs }, () => {})
+    const ways = Array.from({ length: deadlines.holeMs / punchMs }, () => () => connectUtp(port, host))
+    return dialAs(client, ways, { delayMs: punchMs, limitMs: deadlines.holeMs }, () => {})
   }
   try {
     return torrent._addPeer(address, 'utp', 'ut_holepunch') !== null
