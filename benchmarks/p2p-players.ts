@@ -9,6 +9,7 @@ import { get } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Server as TrackerServer } from 'bittorrent-tracker'
 import { encode } from '../services/torrent/bencode.ts'
@@ -101,7 +102,7 @@ function httpPlayer (urlOf: (torrent: SeededTorrent) => Promise<string>): Pick<P
   const ask = async (start: number): Promise<void> => {
     const request = get(url, { headers: { range: `bytes=${start}-` } })
     const [answer]: IncomingMessage[] = await once(request, 'response')
-    if (answer?.statusCode !== 206) throw new Error(`${url} answers ${answer?.statusCode}`)
+    if (answer?.statusCode !== 206) throw new Error(`${url} answers ${answer?.statusCode}: ${answer === undefined ? '' : await text(answer)}`)
     response = answer
     answer.on('error', () => {})
     await once(answer, 'data')

@@ -266,6 +266,7 @@ export interface SeederCounts {
 export interface TestSeeder {
   /** `127.0.0.1:port` */
   readonly address: string
+  readonly pid: number
   /** Where its files are. */
   readonly directory: string
   /** What it has counted up to now, in the first torrent. */
@@ -323,6 +324,7 @@ export async function startSeederOf (t: Test, { directory, torrentPath }: { read
   }
   return {
     address: `${address}:${first['port']}`,
+    pid: child.pid ?? 0,
     directory,
     stop,
     allCounts,

@@ -4,6 +4,7 @@ import { pause } from '../deadline.ts'
 import type { Fetcher } from '../download/fetcher.ts'
 import { asCoded } from '../errors.ts'
 import { Geometry } from '../pieces/geometry.ts'
+import { urgencies } from '../pieces/demand.ts'
 import type { Urgency } from '../pieces/demand.ts'
 import { PieceFiles } from '../pieces/piece-files.ts'
 import type { Layout } from '../pieces/piece-files.ts'
@@ -15,15 +16,15 @@ import { Introductions } from './introductions.ts'
 import { dialPlainToo, guardPeers, keepIncomingPeers, peerCounts } from './internals/connections.ts'
 import { announcePort, tameLocalDiscovery } from './internals/discovery.ts'
 import { holdMetadata, onInfo } from './internals/metadata.ts'
-import { begunPieces, cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled, select } from './internals/pieces.ts'
+import { begunPieces, cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled } from './internals/pieces.ts'
 import { dialNoTcp } from './internals/ports.ts'
-import { growPipeline, ignoreAllowedFast, trustFromStart } from './internals/requests.ts'
 import { joinOnce, sendAtOnce, sendTogether } from './internals/transfer.ts'
 import type { PunchLimits } from './holepunch.ts'
 import type { Network } from './network.ts'
 import type { TrackerMemory } from './tracker-memory.ts'
 import type { HostReply, HostStats, WantedRange } from './messages.ts'
 import { PeerJudge } from './peer-judge.ts'
+import { Picking } from './picking.ts'
 import type { PeerJudgeOptions } from './peer-judge.ts'
 import type { PeerSource } from './peer-policy.ts'
 import { PeerSearch } from './peer-search.ts'
@@ -85,6 +86,7 @@ export class HostedTorrent {
   readonly #trackers: Trackers
   readonly #judge: PeerJudge
   readonly #search: PeerSearch
+  readonly #picking: Picking
   readonly #introductions: Introductions
   readonly #addresses = new Set<string>()
   #shelf: Shelf | null = null
@@ -125,6 +127,7 @@ export class HostedTorrent {
     dialPlainToo(client, torrent)
     if (options.isTcpOff) dialNoTcp(torrent)
     this.#judge = new PeerJudge(torrent, { ...options.judging, readPiece: async (piece) => await this.#readPiece(piece) })
+    this.#picking = new Picking(torrent, (wire) => !this.#judge.isRestricted(wire))
     this.#introductions = new Introductions(client, torrent, { ...options, limits: options.punchLimits, isPrivate: () => this.#isPrivate })
     this.#named = new Promise(resolve => { torrent.once('infoHash', () => { resolve() }) })
     torrent.on('error', (error: unknown) => { this.#fail(error) })
@@ -269,14 +272,14 @@ export class HostedTorrent {
     const limit = windowBytes === 0 ? 0 : Math.max(inVain === 0 ? 1 : 0, Math.floor(windowBytes / pieceLength) - inVain)
     this.#window = chooseWindow(this.#demand, limit,
       (piece) => bitfield.get(piece), (piece) => wires.some((wire) => wire.peerPieces.get(piece)))
-    select(torrent, this.#window.ranges, this.#window.waiting)
+    this.#picking.choose(this.#window, (piece) => this.#isWanted(piece, urgencies.readAhead))
     const isKept = (piece: number): boolean => this.#window.has(piece)
     if (heldBytes(torrent, isKept) > windowBytes * heldShare) dropHeld(torrent, isKept)
   }
 
-  /** Is it a piece that somebody wants? */
-  #isWanted (piece: number): boolean {
-    return this.#demand.some(([first, last]) => first <= piece && piece <= last)
+  /** Is it a piece that somebody wants, and so soon at least? */
+  #isWanted (piece: number, soon: Urgency = urgencies.background): boolean {
+    return this.#demand.some(([first, last, urgency]) => first <= piece && piece <= last && urgency >= soon)
   }
 
   /** Pieces that the disk did not take yet, and that nobody wants any more. */
@@ -333,6 +336,7 @@ export class HostedTorrent {
     this.#reselectTimer = null
     this.#judge.close()
     this.#search.close()
+    this.#picking.close()
     const tasks = [this.#trackers.leave()]
     // One that an error has destroyed would not call back.
     if (!this.#torrent.destroyed) tasks.push(new Promise<void>(resolve => { this.#torrent.destroy({ destroyStore: false }, resolve) }))
@@ -401,9 +405,7 @@ export class HostedTorrent {
     sendTogether(wire)
     joinOnce(wire)
     this.#options.onWire?.(this.#torrent, wire)
-    trustFromStart(wire)
-    growPipeline(wire)
-    ignoreAllowedFast(wire)
+    this.#picking.onWire(wire)
     wire.on('download', (bytes: number) => { this.#receivedBytes += bytes })
     wire.on('upload', (bytes: number) => { this.#uploadedBytes += bytes })
     for (const event of ['bitfield', 'have', 'have-all', 'close']) wire.on(event, () => { this.reselectSoon() })

@@ -51,7 +51,6 @@ export class PeerJudge {
       }
     })
     judgeBlocks(torrent, {
-      restricted: this.#liars.restricted,
       mayAsk: (wire, piece) => this.#shirkers.mayAsk(wire, piece) && this.#liars.mayAsk(wire, piece),
       onRight: (assembled) => { this.#liars.onRight(assembled) },
       onWrong: (assembled) => { this.#liars.onWrong(assembled) }
@@ -76,6 +75,11 @@ export class PeerJudge {
     wire.on('timeout', () => { this.#shirkers.onTimeout(wire) })
     wire.on('close', () => { this.#liars.forget(wire) })
     return true
+  }
+
+  /** May this peer not be asked for everything? */
+  isRestricted (wire: Wire): boolean {
+    return this.#liars.restricted.has(wire)
   }
 
   /** Lets go of all who are refused by now. */

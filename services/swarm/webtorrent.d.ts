@@ -23,7 +23,7 @@ declare module 'webtorrent' {
     readonly _flushed: boolean
     /** Blocks from the first on that were asked for; those of them that are to be asked for again. */
     readonly _reservations: number
-    readonly _cancellations: readonly number[] | null
+    readonly _cancellations: number[] | null
     reserve (): number
     cancel (block: number): void
     /** Takes a block; true: it was the last one. */
@@ -55,14 +55,13 @@ declare module 'webtorrent' {
     readonly destroyed: boolean
     readonly peerPieces: BitField
     readonly requests: readonly Request[]
-    readonly peerAllowedFastSet: number[]
     downloaded: number
     /** Bytes a second; given a number of bytes, it counts them first. */
     downloadSpeed: (bytes?: number) => number
     readonly ut_metadata: EventEmitter & { readonly metadata?: Uint8Array }
     readonly lt_donthave: { donthave (piece: number): void }
     have (piece: number): void
-    cancel (piece: number, offset: number, length: number): void
+    cancel: (piece: number, offset: number, length: number) => void
     extended (extension: string, message: Uint8Array): void
     use (Extension: new (wire: Wire) => object): void
     destroy (): void
@@ -73,6 +72,8 @@ declare module 'webtorrent' {
     readonly _parserSize: number
     readonly _cryptoSyncPattern?: Uint8Array | null
     readonly _encryptor?: { encrypt (bytes: Uint8Array): Uint8Array, decrypt (bytes: Uint8Array): Uint8Array } | null
+    /** Do both sides have the fast extension (BEP 6)? */
+    readonly hasFast: boolean
     readonly _finished: boolean
     _onReject (piece: number, offset: number, length: number): void
     push (bytes: Uint8Array): boolean
@@ -91,13 +92,6 @@ declare module 'webtorrent' {
     /** Null until connected; its peerId until the BitTorrent handshake. */
     readonly wire: Wire | { readonly peerId: null } | null
     destroy (error?: Error): void
-  }
-
-  export interface Selections {
-    readonly length: number
-    get (index: number): { readonly from: number, readonly to: number, readonly offset: number, readonly priority: number }
-    clear (): void
-    insert (item: { from: number, to: number, offset: number, priority: number, isStreamSelection: boolean }): void
   }
 
   export interface LocalDiscovery extends EventEmitter {
@@ -139,10 +133,10 @@ declare module 'webtorrent' {
     readonly _reservations: ReadonlyArray<Array<Wire | null> | null | undefined>
     _request: (wire: Wire, piece: number, hotswap: boolean) => boolean
     _update (): void
-    _updateWire: (wire: Wire) => void
+    /** Asks all peers for what they may be asked for. */
+    _updateWireWrapper: () => void
     readonly _numConns: number
     readonly _numPending: number
-    readonly _selections: Selections
     _critical: boolean[]
     _startupBitfield: Uint8Array
     _addIncomingPeer (peer: Peer): void
@@ -152,7 +146,7 @@ declare module 'webtorrent' {
     _markVerified: (piece: number) => void
     _onMetadata (metadata: Uint8Array): Promise<void>
     _startDiscovery (): void
-    _updateSelections (): void
+    _updateInterest (): void
     _verifyPieces (done: (error: Error | null) => void): void
   }
 

@@ -3,7 +3,7 @@ import type { WantedRange } from './messages.ts'
 
 export interface Window {
   /** What to ask the peers for, the most urgent first. */
-  readonly ranges: ReadonlyArray<readonly [from: number, to: number]>
+  readonly pieces: readonly number[]
   /** The pieces of it that readers wait for. */
   readonly waiting: readonly number[]
   has (piece: number): boolean
@@ -15,23 +15,17 @@ export interface Window {
  * cost no memory; they are taken along, so that they are asked for at once when a peer comes with them.
  */
 export function chooseWindow (demand: readonly WantedRange[], limit: number, isVerified: (piece: number) => boolean, isAvailable: (piece: number) => boolean): Window {
-  const ranges: Array<[from: number, to: number]> = []
   const waiting: number[] = []
   const chosen = new Set<number>()
   let left = limit
   for (const [first, last, urgency] of demand) {
-    let isNewRange = true
     for (let piece = first; piece <= last && left > 0; piece++) {
       if (isVerified(piece) || chosen.has(piece)) continue
       chosen.add(piece)
       if (isAvailable(piece)) left--
       if (urgency === urgencies.waiting) waiting.push(piece)
-      const range = ranges.at(-1)
-      if (!isNewRange && range !== undefined && range[1] === piece - 1) range[1] = piece
-      else ranges.push([piece, piece])
-      isNewRange = false
     }
     if (left === 0) break
   }
-  return { ranges, waiting, has: (piece) => chosen.has(piece) }
+  return { pieces: [...chosen], waiting, has: (piece) => chosen.has(piece) }
 }

@@ -15,8 +15,6 @@ export interface Assembled<Sender> {
 export interface BlockJudge<Sender> {
   /** May this peer be asked for blocks of this piece? Asked very often. */
   mayAsk (wire: Sender, piece: number): boolean
-  /** Those who may not be asked for everything. Nobody leaves a piece to them because they are faster. */
-  readonly restricted: ReadonlySet<Sender>
   /** The piece is there, right. */
   onRight (assembled: Assembled<Sender>): void
   /** All blocks were there and the hash was not. */
@@ -47,13 +45,6 @@ export function judgeBlocks (torrent: Torrent, judge: BlockJudge<Wire>): void {
       begun.set(index, watch(piece))
     }
     return request(wire, index, hotswap)
-  }
-  const updateWire = torrent._updateWire.bind(torrent)
-  torrent._updateWire = (wire) => {
-    const speeds = [...judge.restricted].filter((other) => other !== wire).map((other) => [other, other.downloadSpeed] as const)
-    for (const [other] of speeds) other.downloadSpeed = () => 0
-    updateWire(wire)
-    for (const [other, speed] of speeds) other.downloadSpeed = speed
   }
   const markVerified = torrent._markVerified.bind(torrent)
   torrent._markVerified = (index) => {
@@ -110,15 +101,35 @@ export function releaseRequests (torrent: Torrent, wire: Wire): void {
 }
 
 /**
- * Calls back when the peer refuses what it was asked for (BEP 6). It answers a cancelled request in the same way, and has
- * refused nothing then: after a jump that is hundreds of them.
+ * Calls back when the peer refuses what it was asked for (BEP 6). It answers a cancelled request in the same way, unless it
+ * sends the block after all. That is no refusal, and nobody else hears of it: after a jump there are hundreds of them, and
+ * what was asked for again meanwhile would count as refused.
  */
 export function onRefused (wire: Wire, callback: (piece: number) => void): void {
+  /** Cancelled requests that were not answered, and how many of each. */
+  const cancelled = new Map<string, number>()
+  const answer = (piece: number, offset: number): boolean => {
+    const key = `${piece} ${offset}`
+    const count = cancelled.get(key)
+    if (count === undefined) return false
+    if (count === 1) cancelled.delete(key)
+    else cancelled.set(key, count - 1)
+    return true
+  }
+  const cancel = wire.cancel.bind(wire)
+  wire.cancel = (piece, offset, length) => {
+    if (wire.hasFast && wire.requests.some((request) => request.piece === piece && request.offset === offset)) {
+      const key = `${piece} ${offset}`
+      cancelled.set(key, (cancelled.get(key) ?? 0) + 1)
+    }
+    cancel(piece, offset, length)
+  }
+  wire.on('piece', (piece: number, offset: number) => { answer(piece, offset) })
   const onReject = wire._onReject.bind(wire)
   wire._onReject = (piece, offset, length) => {
-    const isOwed = wire.requests.some((request) => request.piece === piece && request.offset === offset)
+    if (answer(piece, offset)) return
     onReject(piece, offset, length)
-    if (isOwed) callback(piece)
+    callback(piece)
   }
 }
 

@@ -1,20 +1,5 @@
 import type { Torrent, Wire } from 'webtorrent'
 
-/**
- * Selects exactly these ranges of pieces, in this order, and nothing else. All get priority 0: what has a priority is
- * shuffled after each request, across priorities. As stream selections they are not merged with their neighbours,
- * which would lose the order too.
- *
- * @param critical pieces whose blocks may be taken away from a slow peer.
- */
-export function select (torrent: Torrent, ranges: ReadonlyArray<readonly [from: number, to: number]>, critical: readonly number[]): void {
-  torrent._selections.clear()
-  for (const [from, to] of ranges) torrent._selections.insert({ from, to, offset: 0, priority: 0, isStreamSelection: true })
-  torrent._critical = []
-  for (const piece of critical) torrent._critical[piece] = true
-  torrent._updateSelections()
-}
-
 /** Takes a piece that somebody else has written and verified: tells the peers, and wants it no longer. */
 export function markFilled (torrent: Torrent, piece: number): void {
   if (torrent.bitfield.get(piece)) return
@@ -39,7 +24,8 @@ export function cancelUnwanted (torrent: Torrent, isWanted: (piece: number) => b
   for (const wire of torrent.wires) cancelRequests(wire, (piece) => !isWanted(piece))
 }
 
-function cancelRequests (wire: Wire, isMeant: (piece: number) => boolean): void {
+/** Takes back what the peer was asked for of these pieces; it is to be asked for again. */
+export function cancelRequests (wire: Wire, isMeant: (piece: number) => boolean): void {
   for (const { piece, offset, length } of [...wire.requests]) {
     if (isMeant(piece)) wire.cancel(piece, offset, length)
   }

@@ -12,8 +12,8 @@ import { askedFor, judgeBlocks, releaseRequests } from '../../../services/swarm/
 import { dialPlainToo, dialTcpBesideUtp, dropPeers, guardIncoming, guardPeers, guardRedials, keepIncomingPeers, peerCounts } from '../../../services/swarm/internals/connections.ts'
 import { dhtNodes, dhtState, greetNodes, guardDht, tameLocalDiscovery } from '../../../services/swarm/internals/discovery.ts'
 import { holdMetadata, onInfo } from '../../../services/swarm/internals/metadata.ts'
-import { cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled, select } from '../../../services/swarm/internals/pieces.ts'
-import { growPipeline, ignoreAllowedFast, trustFromStart } from '../../../services/swarm/internals/requests.ts'
+import { cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled } from '../../../services/swarm/internals/pieces.ts'
+import { Picking } from '../../../services/swarm/picking.ts'
 import { makeTorrent, startDht, temporaryDirectory, testBytes, until } from '../../testnet.ts'
 import type { TestTorrent } from '../../testnet.ts'
 import { startBadPeer } from './bad-peer.ts'
@@ -30,6 +30,8 @@ interface Leech {
   /** Gives it its metadata, and waits until it is ready. */
   release (bitfield?: Uint8Array): Promise<void>
   readonly reads: number[]
+  /** Wants exactly these pieces, in this order. */
+  want (...pieces: readonly number[]): void
 }
 
 async function startLeech (t: Test, content: TestTorrent, options: ClientOptions = {}): Promise<Leech> {
@@ -52,12 +54,16 @@ async function startLeech (t: Test, content: TestTorrent, options: ClientOptions
     storeOpts: { openShelf: () => ({ geometry, files, onWritten () {}, onBlocked (piece: number, error: unknown) { t.fail(`piece ${piece}: ${String(error)}`) } }) }
   })
   torrent.on('error', (error: Error) => { t.fail(error.message) })
+  const picking = new Picking(torrent)
+  torrent.on('wire', (wire: Wire) => { picking.onWire(wire) })
+  t.teardown(() => { picking.close() })
   const open = holdMetadata(torrent, content.infohash)
   await once(torrent, 'infoHash', { signal: signal() })
   return {
     client,
     torrent,
     reads,
+    want: (...pieces) => { picking.choose({ pieces, waiting: [] }, () => true) },
     async release (bitfield = new Uint8Array(Math.ceil(geometry.pieceCount / 8))) {
       const ready = once(torrent, 'ready', { signal: signal() })
       await open(content.torrent, bitfield)
@@ -96,7 +102,7 @@ t.test('a peer that has only TCP is connected within a second or two', async (t)
   const wire = await connected(leech, seed)
   t.ok(performance.now() - startedAt < 3_000, `after ${Math.round(performance.now() - startedAt)} ms`)
   await leech.release()
-  select(leech.torrent, [[0, 9]], [])
+  leech.want(0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
   t.same((await verified(leech.torrent, 10)).length, 10, 'and delivers')
   const closed = once(wire, 'close', { signal: signal() })
   wire.destroy()
@@ -141,7 +147,7 @@ t.test('metadata from peers is kept back until it is released; the peers stay, n
   t.ok(leech.torrent.bitfield.get(1), 'the bitfield is the one it was given')
   t.notOk(leech.torrent.bitfield.get(0))
   t.same(leech.reads, [])
-  select(leech.torrent, [[0, 9]], [])
+  leech.want(0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
   t.notOk((await verified(leech.torrent, 9)).includes(1), 'what it has is not fetched')
 })
 
@@ -174,25 +180,12 @@ t.test('pieces are fetched in the order of the selection, whatever their place i
   const leech = await startLeech(t, film, { utp: false })
   const asked: number[] = []
   seed.torrent.on('wire', (wire: Wire) => { wire.on('request', (piece: number) => { if (asked.at(-1) !== piece) asked.push(piece) }) })
-  const wire = await connected(leech, seed)
-  trustFromStart(wire)
+  await connected(leech, seed)
   const done = verified(leech.torrent, 7)
-  select(leech.torrent, [[7, 8], [3, 3], [0, 1], [4, 5]], [7])
+  leech.want(7, 8, 3, 0, 1, 4, 5)
   await leech.release()
   await done
   t.same(asked, [7, 8, 3, 0, 1, 4, 5])
-  t.equal(leech.torrent._selections.length, 0, 'what is fetched is selected no longer')
-})
-
-t.test('a new selection replaces the old one', async (t) => {
-  const leech = await startLeech(t, film)
-  await leech.release()
-  select(leech.torrent, [[0, 9]], [0, 1])
-  select(leech.torrent, [[4, 4], [5, 6]], [4])
-  t.match(leech.torrent._selections.get(0), { from: 4, to: 4 })
-  t.match(leech.torrent._selections.get(1), { from: 5, to: 6 })
-  t.equal(leech.torrent._selections.length, 2)
-  t.same(Object.keys(leech.torrent._critical), ['4'])
 })
 
 t.test('a new peer is asked for the most urgent piece at once', async (t) => {
@@ -201,8 +194,8 @@ t.test('a new peer is asked for the most urgent piece at once', async (t) => {
   const first = new Promise<number>(resolve => {
     seed.torrent.on('wire', (wire: Wire) => { wire.once('request', resolve) })
   })
-  trustFromStart(await connected(leech, seed))
-  select(leech.torrent, [[2, 2], [0, 9]], [2])
+  await connected(leech, seed)
+  leech.want(2, 0, 1, 3, 4, 5, 6, 7, 8, 9)
   await leech.release()
   t.equal(await first, 2)
 })
@@ -212,7 +205,7 @@ t.test('a piece that somebody else filled: peers are told, what was asked of the
   const leech = await startLeech(t, film, { utp: false })
   const [wire] = await Promise.all([connected(leech, seed), leech.release()])
   const theirs = await until('they are connected too', () => seed.torrent.wires[0])
-  select(leech.torrent, [[3, 3]], [])
+  leech.want(3)
   await until('blocks are asked for', () => wire.requests.length > 0)
   const have = once(theirs, 'have', { signal: signal() })
   markFilled(leech.torrent, 3)
@@ -220,7 +213,6 @@ t.test('a piece that somebody else filled: peers are told, what was asked of the
   t.same(wire.requests, [])
   t.ok(leech.torrent.bitfield.get(3))
   t.same(await have, [3])
-  await until('nothing is selected', () => leech.torrent._selections.length === 0)
 })
 
 t.test('all pieces filled by others -> done', async (t) => {
@@ -235,14 +227,14 @@ t.test('a piece that is gone: peers are told, and it is fetched again', async (t
   const seed = await startSeed(t, film, { utp: false })
   const leech = await startLeech(t, film, { utp: false })
   await Promise.all([connected(leech, seed), leech.release()])
-  select(leech.torrent, [[3, 3]], [])
+  leech.want(3)
   await verified(leech.torrent, 1)
   const theirs = await until('they are connected too', () => seed.torrent.wires[0])
   await until('they know that we have it', () => theirs.peerPieces.get(3))
   markDropped(leech.torrent, 3)
   t.notOk(leech.torrent.bitfield.get(3))
   await until('they know that we lost it', () => !theirs.peerPieces.get(3))
-  select(leech.torrent, [[3, 3]], [])
+  leech.want(3)
   t.same(await verified(leech.torrent, 1), [3])
 })
 
@@ -250,9 +242,9 @@ t.test('what nobody wants any more is cancelled', async (t) => {
   const seed = await startSeed(t, film, slow)
   const leech = await startLeech(t, film, { utp: false })
   const [wire] = await Promise.all([connected(leech, seed), leech.release()])
-  select(leech.torrent, [[3, 3]], [])
+  leech.want(3)
   await until('blocks are asked for', () => wire.requests.length > 0)
-  select(leech.torrent, [[5, 5]], [])
+  leech.want(5)
   cancelUnwanted(leech.torrent, (piece) => piece === 5)
   t.same(wire.requests, [])
   await until('the wanted piece is asked for', () => wire.requests.some(({ piece }) => piece === 5))
@@ -262,9 +254,9 @@ t.test('blocks of pieces that nobody wants are counted, and can be dropped', asy
   const seed = await startSeed(t, film, slow)
   const leech = await startLeech(t, film, { utp: false })
   const [wire] = await Promise.all([connected(leech, seed), leech.release()])
-  select(leech.torrent, [[3, 3]], [])
+  leech.want(3)
   await once(wire, 'download', { signal: signal() })
-  select(leech.torrent, [], [])
+  leech.want()
   t.ok(heldBytes(leech.torrent, () => false) >= 16_384)
   t.equal(heldBytes(leech.torrent, (piece) => piece === 3), 0)
   dropHeld(leech.torrent, (piece) => piece === 3)
@@ -275,55 +267,6 @@ t.test('blocks of pieces that nobody wants are counted, and can be dropped', asy
   const piece = leech.torrent.pieces[3]
   t.equal(piece?.missing, 65_536, 'it can be fetched from its start')
   t.equal(piece?.reserve(), 0)
-})
-
-t.test('a peer that delivers well is soon asked for more, a slow or silent one is not', async (t) => {
-  const seed = await startSeed(t, film, slow)
-  const leech = await startLeech(t, film, { utp: false })
-  const wire = await connected(leech, seed)
-  const blocks = (): number => Math.round(wire.downloadSpeed() / 16_384)
-  const deliver = (count: number): void => { for (let i = 0; i < count; i++) wire.downloadSpeed(16_384) }
-  let averageBlocks = 0
-  wire.downloadSpeed = () => averageBlocks * 16_384
-  let nowMs = 10_000
-  growPipeline(wire, () => nowMs)
-  t.equal(blocks(), 0, 'nothing is expected of a choked one')
-  wire.emit('unchoke')
-  t.equal(blocks(), 6)
-  nowMs += 600
-  deliver(8)
-  t.equal(blocks(), 16, 'twice what came in the last second')
-  nowMs += 1_100
-  averageBlocks = 2
-  t.equal(blocks(), 2, 'it has fallen silent')
-  nowMs += 1_000
-  deliver(2)
-  t.equal(blocks(), 2, 'it drips')
-  deliver(10)
-  t.equal(blocks(), 24, 'it gets faster')
-  averageBlocks = 12
-  t.equal(blocks(), 12, 'it goes on as it is')
-  averageBlocks = 30
-  const asked: number[] = []
-  const theirs = await until('they are connected too', () => seed.torrent.wires[0])
-  theirs.on('request', (piece: number) => { asked.push(piece) })
-  trustFromStart(wire)
-  select(leech.torrent, [[0, 9]], [])
-  await leech.release()
-  await until('the first requests are there', () => asked.length > 0)
-  t.equal(asked.length, 32, 'WebTorrent goes by it')
-})
-
-t.test('pieces that a peer offers unasked are not fetched', async (t) => {
-  const seed = await startSeed(t, film, { utp: false })
-  const leech = await startLeech(t, film, { utp: false })
-  const wire = await connected(leech, seed)
-  ignoreAllowedFast(wire)
-  wire.peerAllowedFastSet.push(4)
-  wire.emit('allowed-fast', 4)
-  t.same(wire.peerAllowedFastSet, [])
-  await leech.release()
-  t.same(wire.requests, [])
 })
 
 t.test('peers are counted', async (t) => {
@@ -417,9 +360,7 @@ t.test('who sent which block is known, of a piece that is right and of one that 
   const wrong: number[] = []
   const right: number[] = []
   const bytes = film.files[0]?.bytes ?? Buffer.alloc(0)
-  const restricted = new Set<Wire>()
   judgeBlocks(leech.torrent, {
-    restricted,
     // Piece 3 is asked of nobody, and after the first wrong piece the liar of nothing.
     mayAsk: (wire, piece) => piece !== 3 && (!isLiar(wire) || wrong.length === 0),
     onRight: ({ piece, bytes: found, senders }) => {
@@ -433,17 +374,15 @@ t.test('who sent which block is known, of a piece that is right and of one that 
     },
     onWrong: ({ piece, bytes: found, senders }) => {
       wrong.push(piece)
-      restricted.add(wire)
       t.notOk(bytes.subarray(piece * 65_536, (piece + 1) * 65_536).equals(found))
       t.ok(isLiar(senders[Math.min(2, senders.length - 1)]), 'the wrong block is the liar\'s')
     }
   })
   leech.torrent.addPeer(liar.address)
-  const [wire] = await once(leech.torrent, 'wire', { signal: signal() })
-  trustFromStart(wire)
+  await once(leech.torrent, 'wire', { signal: signal() })
   await leech.release()
   const failed = once(leech.torrent, 'warning', { signal: signal() })
-  select(leech.torrent, [[0, 9]], [])
+  leech.want(0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
   await failed
   const done = verified(leech.torrent, 10)
   leech.torrent.addPeer(honest.address)
@@ -458,9 +397,8 @@ t.test('what one peer was asked for is given to others, and its own late answer 
   const leech = await startLeech(t, film, { utp: false })
   leech.torrent.addPeer(silent.address)
   const [wire]: [Wire] = await once(leech.torrent, 'wire', { signal: signal() }) as [Wire]
-  trustFromStart(wire)
   await leech.release()
-  select(leech.torrent, [[0, 0]], [])
+  leech.want(0)
   await until('it is asked', () => wire.requests.length > 0)
   t.equal(askedFor(leech.torrent, 0).filter((asked) => asked === wire).length, wire.requests.length)
   releaseRequests(leech.torrent, wire)
@@ -470,7 +408,6 @@ t.test('what one peer was asked for is given to others, and its own late answer 
   const done = verified(leech.torrent, 1)
   leech.torrent.addPeer(honest.address)
   t.same(await done, [0])
-  t.ok(wire.requests.length > 0, 'it still might answer')
 })
 
 t.test('who is refused does not get in, is not dialled again, and is let go', async (t) => {
