@@ -4,6 +4,8 @@ const unknownRate = 65_536
 const halfLifeMs = 2_000
 /** A peer may be silent so long, and three times as long as it takes for a block, before its rate is doubted. */
 const silenceMs = 250
+/** What comes at once in the beginning may be all that a peer with a limit gives in a second. */
+const leastMs = 250
 const blockBytes = 16_384
 /** This much of what a peer gives is to be under way, beside what keeps it busy from one burst to the next, … */
 const queueMs = 600
@@ -44,6 +46,11 @@ export class PeerRate {
     this.#since = null
   }
 
+  /** Has it never answered? */
+  get isUnknown (): boolean {
+    return this.#bytes === 0
+  }
+
   /** Has it never answered, though it had time to? */
   isSilent (nowMs: number): boolean {
     return this.#bytes === 0 && this.#since !== null && nowMs - this.#since > 2 * silenceMs
@@ -58,7 +65,7 @@ export class PeerRate {
   }
 
   bytesPerSecond (nowMs: number): number {
-    const usual = this.#bytes === 0 ? unknownRate : this.#bytes * 1000 / Math.max(this.#busyMs, 1)
+    const usual = this.#bytes === 0 ? unknownRate : this.#bytes * 1000 / Math.max(this.#busyMs, leastMs)
     const silentMs = this.#since === null ? 0 : nowMs - this.#since
     if (silentMs <= Math.max(silenceMs, 3 * blockBytes * 1000 / usual)) return usual
     return Math.min(usual, blockBytes * 1000 / silentMs)

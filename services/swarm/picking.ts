@@ -14,6 +14,8 @@ const lateMs = 25
 const latePieces = 8
 /** What is late may be asked of a peer beyond what it should have under way, up to so many blocks. */
 const lateRoom = 16
+/** A new peer gets so many blocks, so that it is known how fast it is. */
+const trialBlocks = 2
 /** A peer that has less than this part of the fastest one's rate keeps its work when a reader jumps. */
 const fastPart = 0.25
 
@@ -108,12 +110,23 @@ export class Picking {
     const now = this.#now()
     const peers = torrent.wires.filter(({ destroyed, peerChoking }) => !destroyed && !peerChoking).map((wire) => this.#peerOf(wire, now))
     if (peers.length === 0) return
+    if (peers.some(({ wire }) => this.#rates.get(wire)?.isUnknown === false)) for (const { wire } of peers) this.#try(wire)
     shareOut(peers, this.#unasked(), ({ wire }, piece) => this.#note(wire, askFor(torrent, wire, piece)))
     if (now - this.#lastLateAt < lateMs) return
     // Somebody waits; or all has been asked for, and the end is not left to slow peers.
     if (this.#waiting.length === 0 && this.#unasked().next().done !== true) return
     this.#lastLateAt = now
     this.#askAgain(now)
+  }
+
+  /** Asks a peer of which nothing is known for something that nobody waits for: beside fast ones it would get nothing, however fast. */
+  #try (wire: Wire): void {
+    if (wire.requests.length > 0 || this.#rates.get(wire)?.isUnknown !== true) return
+    for (const { piece } of this.#unasked()) {
+      if (this.#waiting.includes(piece) || !wire.peerPieces.get(piece)) continue
+      for (let i = 0; i < trialBlocks; i++) this.#note(wire, askFor(this.#torrent, wire, piece))
+      if (wire.requests.length > 0) return
+    }
   }
 
   * #unasked (): Generator<UnaskedPiece> {

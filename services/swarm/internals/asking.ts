@@ -61,14 +61,17 @@ function request (torrent: Torrent, wire: Wire, index: number): Request | null {
   return isAsked ? wire.requests.at(-1) ?? null : null
 }
 
-/** The block has come: takes back what others were asked for it. */
+/** Where the block is there, takes back what others were asked for it. */
 export function takeBack (torrent: Torrent, index: number, offset: number): void {
+  const piece = torrent.pieces[index]
+  const block = offset / blockBytes
+  // It may have come for a piece that was wrong, and is begun anew since.
+  if (piece !== null && piece !== undefined && !piece._flushed && piece._buffer?.[block] === undefined) return
   for (const wire of torrent.wires) {
     const request = wire.requests.find((request) => request.piece === index && request.offset === offset)
     if (request !== undefined) wire.cancel(index, offset, request.length)
   }
   // Each of them gave it back to be asked for again.
-  const cancellations = torrent.pieces[index]?._cancellations
-  const block = offset / blockBytes
+  const cancellations = piece?._cancellations
   for (let at = cancellations?.indexOf(block) ?? -1; at !== -1; at = cancellations?.indexOf(block) ?? -1) cancellations?.splice(at, 1)
 }

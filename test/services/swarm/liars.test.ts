@@ -22,8 +22,9 @@ function accusingLog (): Log & { readonly accused: Set<string>, readonly banned:
   return { accused, banned, debug () {}, info () {}, warn, error () {} }
 }
 
-async function startHonest (t: Test, count: number): Promise<BadPeer[]> {
-  return await Promise.all(Array.from({ length: count }, async (_, i) => await startBadPeer(t, film, 'honest', { ip: `127.0.1.${i + 1}`, uploadLimit: 1_000_000 })))
+/** Their limit, in bytes a second, is what they give at once in the beginning, too. */
+async function startHonest (t: Test, count: number, uploadLimit = 1_000_000): Promise<BadPeer[]> {
+  return await Promise.all(Array.from({ length: count }, async (_, i) => await startBadPeer(t, film, 'honest', { ip: `127.0.1.${i + 1}`, uploadLimit })))
 }
 
 const addressesOf = (peers: readonly BadPeer[]): string[] => peers.map(({ address }) => address)
@@ -32,7 +33,7 @@ for (const behaviour of ['wrong', 'one block', 'now and then'] satisfies Behavio
   t.test(`a peer that sends wrong data (${behaviour}) beside honest ones -> it alone is found and banned, all bytes are right`, async (t) => {
     const log = accusingLog()
     const liar = await startBadPeer(t, film, behaviour, { ip: '127.0.0.9', random: seededRandom(7) })
-    const honest = await startHonest(t, 3)
+    const honest = await startHonest(t, 3, 400_000)
     const swarm = await startSwarm(t, { log })
     const store = await openStore(t, film)
     const torrent = swarm.join(film.infohash, { torrent: film.torrent, trackers: [], peers: addressesOf([liar, ...honest]), store })
