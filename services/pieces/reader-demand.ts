@@ -4,15 +4,18 @@ import type { ByteRange, Geometry, PieceIndex } from './geometry.ts'
 import type { Leave, PieceSpan } from './windows.ts'
 
 const firstReadAheadBytes = 1 << 20
-const lastReadAheadBytes = 32 << 20
+const lastReadAheadBytes = 128 << 20
 const lastReadAheadPieces = 4
+/** It is read ahead for so long, at the rate at which was read … */
+const readAheadMs = 30_000
+/** … in the last moments, once they are long enough to tell. */
+const rateMs = { window: 10_000, least: 1_000, sample: 250 } as const
 const headAndTailBytes = 1 << 20
 
 /**
- * What one reader wants of the filler, as it moves through a range of one file: the piece it needs next, a read-ahead
- * inside its range that starts small and doubles each time so much was read without a gap, the file's head and tail
- * (where players look for moov and cues), and the rest of the file. Where it may ask for a window only, it wants what of
- * its range lies in that.
+ * What one reader wants of the filler, as it moves through a range of one file: the piece it needs next, a read-ahead of
+ * half a minute inside its range, no longer than what was read without a gap, the file's head and tail (where players look
+ * for moov and cues), and the rest of the file. Where it may ask for a window only, it wants what of its range lies in that.
  */
 export class ReaderDemand {
   readonly #geometry: Geometry
@@ -21,17 +24,17 @@ export class ReaderDemand {
   readonly #want: Want
   #piece: PieceIndex | null = null
   #leave: Leave = 'nothing'
-  #readAheadBytes: number
-  #grownAt: number
+  /** Where it was when, of the last moments. */
+  readonly #places: Array<{ readonly position: number, readonly at: number }> = []
+  readonly #now: () => number
 
   /** `file` and `range` are bytes of the torrent. */
-  constructor (geometry: Geometry, file: ByteRange, range: ByteRange, want: Want) {
+  constructor (geometry: Geometry, file: ByteRange, range: ByteRange, want: Want, now: () => number = performance.now.bind(performance)) {
     this.#geometry = geometry
     this.#file = file
     this.#range = range
     this.#want = want
-    this.#readAheadBytes = Math.max(firstReadAheadBytes, geometry.pieceLength)
-    this.#grownAt = range.start
+    this.#now = now
   }
 
   /**
@@ -39,11 +42,7 @@ export class ReaderDemand {
    * another piece than before, or it may ask for something else.
    */
   moveTo (position: number, leave: Leave = 'all'): void {
-    const most = Math.max(lastReadAheadBytes, lastReadAheadPieces * this.#geometry.pieceLength)
-    while (this.#readAheadBytes < most && position - this.#grownAt >= this.#readAheadBytes) {
-      this.#grownAt += this.#readAheadBytes
-      this.#readAheadBytes = Math.min(2 * this.#readAheadBytes, most)
-    }
+    this.#notePlace(position)
     const piece = this.#geometry.pieceAt(position)
     if (piece === this.#piece && isSame(leave, this.#leave)) return
     this.#piece = piece
@@ -52,11 +51,28 @@ export class ReaderDemand {
     else this.#want.set(leave === 'all' ? this.#rangesAt(position, piece) : this.#rangesIn(leave, position, piece))
   }
 
+  #notePlace (position: number): void {
+    const at = this.#now()
+    const last = this.#places.at(-1)
+    if (last === undefined || at - last.at >= rateMs.sample) this.#places.push({ position, at })
+    while ((this.#places[0]?.at ?? at) < at - rateMs.window) this.#places.shift()
+  }
+
+  #readAheadBytes (position: number): number {
+    const { pieceLength } = this.#geometry
+    const first = Math.max(firstReadAheadBytes, pieceLength)
+    const most = Math.max(lastReadAheadBytes, lastReadAheadPieces * pieceLength)
+    const before = this.#places[0]
+    const elapsedMs = before === undefined ? 0 : this.#now() - before.at
+    const byTime = before === undefined || elapsedMs < rateMs.least ? Infinity : (position - before.position) / elapsedMs * readAheadMs
+    return Math.max(first, Math.min(byTime, position - this.#range.start, most))
+  }
+
   #rangesIn (window: PieceSpan, position: number, piece: PieceIndex): PieceRange[] {
     const geometry = this.#geometry
     const lastByte = Math.min(this.#range.end, geometry.offsetOf(window.last) + geometry.lengthOf(window.last) - 1)
     const last = geometry.pieceAt(Math.max(lastByte, position))
-    const ahead = geometry.pieceAt(Math.max(Math.min(position + this.#readAheadBytes, lastByte), position))
+    const ahead = geometry.pieceAt(Math.max(Math.min(position + this.#readAheadBytes(position), lastByte), position))
     const ranges: PieceRange[] = [{ first: piece, last: piece, urgency: urgencies.waiting }]
     if (ahead > piece) ranges.push({ first: geometry.piece(piece + 1), last: ahead, urgency: urgencies.readAhead })
     if (last > ahead) ranges.push({ first: geometry.piece(ahead + 1), last, urgency: urgencies.background })
@@ -66,7 +82,7 @@ export class ReaderDemand {
   #rangesAt (position: number, piece: PieceIndex): PieceRange[] {
     const geometry = this.#geometry
     const file = geometry.piecesOf(this.#file)
-    const ahead = geometry.pieceAt(Math.min(position + this.#readAheadBytes, this.#range.end))
+    const ahead = geometry.pieceAt(Math.min(position + this.#readAheadBytes(position), this.#range.end))
     const head = geometry.pieceAt(Math.min(this.#file.start + headAndTailBytes - 1, this.#file.end))
     const tail = geometry.pieceAt(Math.max(this.#file.end - headAndTailBytes + 1, this.#file.start))
     const ranges: PieceRange[] = [{ first: piece, last: piece, urgency: urgencies.waiting }]

@@ -14,9 +14,11 @@ function reader (pieceLength: number, fileLength: number, start: number, end = f
   const geometry = new Geometry({ pieceLength, lengthBytes: before + fileLength, files: [file(0, 0, before), file(1, before, fileLength)] })
   const sets: Array<readonly PieceRange[]> = []
   const want = { set: (ranges: readonly PieceRange[]) => { sets.push(ranges) }, release () {} }
-  const demand = new ReaderDemand(geometry, { start: before, end: before + fileLength - 1 }, { start: before + start, end: before + end }, want)
+  let nowMs = 0
+  const demand = new ReaderDemand(geometry, { start: before, end: before + fileLength - 1 }, { start: before + start, end: before + end }, want, () => nowMs)
   return {
     sets,
+    pass: (ms: number) => { nowMs += ms },
     moveTo: (offset: number, leave?: [first: number, last: number] | 'nothing') =>
       demand.moveTo(before + offset, leave === undefined ? 'all' : leave === 'nothing' ? leave : { first: geometry.piece(leave[0]), last: geometry.piece(leave[1]) }),
     /** `[first, last]` of each range of the last set(). */
@@ -33,14 +35,14 @@ t.test('a reader waits for its piece, reads a little ahead, and wants head, tail
   t.same(of(urgencies.background), [[205, 400], [0, 199]], 'what lies ahead comes before what lies behind')
 })
 
-t.test('the read-ahead doubles while it reads on, up to 32 MiB, and is small again after a seek', async t => {
-  const { moveTo, of, sets } = reader(256 * KiB, 400 * MiB, 0)
+t.test('at first it reads no further ahead than it has read, and the same after a seek', async t => {
+  const { moveTo, of, sets } = reader(256 * KiB, 600 * MiB, 0)
   const ahead = [0, 0.5, 1, 2.5, 3, 7, 15, 31, 63, 127, 200].map(position => {
     moveTo(position * MiB)
     const [first = 0, last = 0] = of(urgencies.readAhead)[0] ?? []
     return (last - first + 1) / 4
   })
-  t.same(ahead, [1, 1, 2, 2, 4, 8, 16, 32, 32, 32, 32])
+  t.same(ahead, [1, 1, 1, 2.5, 3, 7, 15, 31, 63, 127, 128])
   t.equal(sets.length, 11)
   moveTo(200 * MiB + 1)
   t.equal(sets.length, 11, 'within one piece nothing is said')
@@ -49,14 +51,38 @@ t.test('the read-ahead doubles while it reads on, up to 32 MiB, and is small aga
   t.same(sought.of(urgencies.readAhead), [[801, 804]])
 })
 
-t.test('of large pieces it reads one ahead, and then up to four', async t => {
+t.test('it reads half a minute ahead, at the rate of its reader', async t => {
+  for (const [mibPerSecond, expected] of [[0.02, 1], [0.5, 15], [2, 60], [10, 128]] as const) {
+    const { moveTo, of, pass } = reader(256 * KiB, 4000 * MiB, 0)
+    for (let second = 0; second <= 90; second++) {
+      moveTo(Math.floor(second * mibPerSecond * MiB))
+      pass(1000)
+    }
+    const [first = 0, last = 0] = of(urgencies.readAhead)[0] ?? []
+    t.equal((last - first + 1) / 4, expected, `${mibPerSecond} MiB a second`)
+  }
+})
+
+t.test('a reader that has paused reads on as before', async t => {
+  const { moveTo, of, pass } = reader(256 * KiB, 4000 * MiB, 0)
+  for (let second = 0; second <= 60; second++) {
+    moveTo(second * MiB)
+    pass(1000)
+  }
+  pass(600_000)
+  moveTo(61 * MiB)
+  const [first = 0, last = 0] = of(urgencies.readAhead)[0] ?? []
+  t.ok((last - first + 1) / 4 >= 30)
+})
+
+t.test('of large pieces it reads one ahead at least, and no more than eight', async t => {
   const { moveTo, of } = reader(16 * MiB, 800 * MiB, 0)
   const ahead = [0, 16, 48, 112, 240].map(position => {
     moveTo(position * MiB)
     const [first = 0, last = 0] = of(urgencies.readAhead)[0] ?? []
     return last - first + 1
   })
-  t.same(ahead, [1, 2, 4, 4, 4])
+  t.same(ahead, [1, 1, 3, 7, 8])
 })
 
 t.test('it does not read ahead of its range, and not beyond its file', async t => {
