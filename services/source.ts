@@ -19,6 +19,8 @@ export interface StreamRequest {
    * `start` counts from the beginning, `last` from the end; null: headers only, no content has to be fetched.
    */
   readonly head: { readonly start: number } | { readonly last: number } | null
+  /** Nobody watches: the file is wanted whole, in whatever order it comes best. */
+  readonly isBackground?: boolean
 }
 
 /** A file that a source can deliver, readable at any range, any number of times, at the same time too. */

@@ -49,7 +49,7 @@ export async function openFilledFile (request: StreamRequest, options: FilledFil
       const lease = torrents.read(metadata.infohash, file.index)
       try {
         if (lease.torrent.store !== store) throw new CodedError('STORE_CLOSED', 'the torrent was let go and has started anew')
-        yield * tracked(lease.reading, readPieces(store, file.index, range, { want: filler.demand.open(), signal, stallTimeoutMs, progress: () => filler.receivedBytes }))
+        yield * tracked(lease.reading, readPieces(store, file.index, range, { want: filler.demand.open(), signal, stallTimeoutMs, isBackground: request.isBackground === true, progress: () => filler.receivedBytes }))
       } catch (error) {
         signal.throwIfAborted()
         // Why it was let go says more than that the store is closed.

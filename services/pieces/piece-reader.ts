@@ -5,6 +5,7 @@ import type { ByteRange, PieceIndex } from './geometry.ts'
 import type { PieceStore } from './piece-store.ts'
 import { ReaderDemand } from './reader-demand.ts'
 import { StallWatch } from './stall-watch.ts'
+import type { StallWatchOptions } from './stall-watch.ts'
 import type { Seat } from './windows.ts'
 
 const chunkBytes = 1 << 20
@@ -16,6 +17,8 @@ export interface ReadOptions {
   /** All bytes the filler has received for this torrent, verified or not. */
   readonly progress: () => number
   readonly stallTimeoutMs?: number
+  /** Nobody watches: the pieces may come in any order. */
+  readonly isBackground?: boolean
 }
 
 /**
@@ -26,7 +29,7 @@ export interface ReadOptions {
  * STORE_CLOSED, STORE_FAILED, FILE_INDEX; NO_ROOM for a file that does not fit the disk when there is no room for a window
  * either; RangeError for a range that is not inside the file.
  */
-export async function * readPieces (store: PieceStore, fileIndex: number, range: ByteRange, { want, signal, progress, stallTimeoutMs = 4000 }: ReadOptions): AsyncGenerator<Buffer, void, undefined> {
+export async function * readPieces (store: PieceStore, fileIndex: number, range: ByteRange, { want, signal, progress, stallTimeoutMs = 4000, isBackground = false }: ReadOptions): AsyncGenerator<Buffer, void, undefined> {
   const { geometry } = store
   const stop = new AbortController()
   // Also while the consumer sits on a chunk, and may never ask for the next one.
@@ -48,7 +51,7 @@ export async function * readPieces (store: PieceStore, fileIndex: number, range:
       throw new RangeError(`${range.start}-${range.end} is not inside file ${fileIndex}`)
     }
     await abortable(store.want(fileIndex), signal)
-    const demand = new ReaderDemand(geometry, file, geometry.toTorrent(fileIndex, range), want)
+    const demand = new ReaderDemand(geometry, file, geometry.toTorrent(fileIndex, range), want, { isBackground })
     const taken = await store.sit(fileIndex, file.start + range.start, signal)
     seat = taken
     taken.onLeave = (leave, position) => { demand.moveTo(position, leave) }
@@ -60,7 +63,7 @@ export async function * readPieces (store: PieceStore, fileIndex: number, range:
       const end = typeof leave === 'object' ? Math.min(range.end, geometry.offsetOf(leave.last) + geometry.lengthOf(leave.last) - 1 - file.start) : range.end
       const available = store.contiguousBytesFrom(fileIndex, position, Math.min(chunkBytes, end - position + 1))
       if (available === 0) {
-        await arrival(store, geometry.pieceAt(file.start + position), stop, progress, stallTimeoutMs)
+        await arrival(store, geometry.pieceAt(file.start + position), stop, progress, { stallTimeoutMs, isAnyPieceProgress: isBackground })
         continue
       }
       const chunk = await abortable(store.readFile(fileIndex, position, available), signal)
@@ -75,13 +78,13 @@ export async function * readPieces (store: PieceStore, fileIndex: number, range:
 }
 
 /** Waits for the piece, and aborts `stop` with STALLED when it waits in vain. */
-async function arrival (store: PieceStore, piece: PieceIndex, stop: AbortController, progress: () => number, stallTimeoutMs: number): Promise<void> {
+async function arrival (store: PieceStore, piece: PieceIndex, stop: AbortController, progress: () => number, options: Pick<StallWatchOptions, 'stallTimeoutMs' | 'isAnyPieceProgress'>): Promise<void> {
   const read = () => ({ now: performance.now(), receivedBytes: progress(), verifiedCount: store.arrivedCount })
-  const watch = new StallWatch({ pieceBytes: store.geometry.lengthOf(piece), stallTimeoutMs }, read())
+  const watch = new StallWatch({ pieceBytes: store.geometry.lengthOf(piece), ...options }, read())
   const timer = setInterval(() => {
     const stall = watch.check(read())
     if (stall !== null) stop.abort(new CodedError('STALLED', `waiting for piece ${piece}: ${stall}`))
-  }, Math.min(250, stallTimeoutMs / 8))
+  }, Math.min(250, options.stallTimeoutMs / 8))
   try {
     await store.waitFor(piece, stop.signal)
   } finally {

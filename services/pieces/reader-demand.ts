@@ -12,10 +12,18 @@ const readAheadMs = 30_000
 const rateMs = { window: 10_000, least: 1_000, sample: 250 } as const
 const headAndTailBytes = 1 << 20
 
+export interface ReaderDemandOptions {
+  /** Nobody watches: the pieces may come in any order. */
+  readonly isBackground?: boolean
+  /** Milliseconds. */
+  readonly now?: () => number
+}
+
 /**
  * What one reader wants of the filler, as it moves through a range of one file: the piece it needs next, a read-ahead of
  * half a minute inside its range, no longer than what was read without a gap, the file's head and tail (where players look
  * for moov and cues), and the rest of the file. Where it may ask for a window only, it wants what of its range lies in that.
+ * A reader whom nobody watches wants head and tail, and all the rest alike.
  */
 export class ReaderDemand {
   readonly #geometry: Geometry
@@ -26,14 +34,16 @@ export class ReaderDemand {
   #leave: Leave = 'nothing'
   /** Where it was when, of the last moments. */
   readonly #places: Array<{ readonly position: number, readonly at: number }> = []
+  readonly #isBackground: boolean
   readonly #now: () => number
 
   /** `file` and `range` are bytes of the torrent. */
-  constructor (geometry: Geometry, file: ByteRange, range: ByteRange, want: Want, now: () => number = performance.now.bind(performance)) {
+  constructor (geometry: Geometry, file: ByteRange, range: ByteRange, want: Want, { isBackground = false, now = performance.now.bind(performance) }: ReaderDemandOptions = {}) {
     this.#geometry = geometry
     this.#file = file
     this.#range = range
     this.#want = want
+    this.#isBackground = isBackground
     this.#now = now
   }
 
@@ -82,13 +92,17 @@ export class ReaderDemand {
   #rangesAt (position: number, piece: PieceIndex): PieceRange[] {
     const geometry = this.#geometry
     const file = geometry.piecesOf(this.#file)
-    const ahead = geometry.pieceAt(Math.min(position + this.#readAheadBytes(position), this.#range.end))
     const head = geometry.pieceAt(Math.min(this.#file.start + headAndTailBytes - 1, this.#file.end))
     const tail = geometry.pieceAt(Math.max(this.#file.end - headAndTailBytes + 1, this.#file.start))
+    const headAndTail: PieceRange[] = [
+      { first: file.first, last: head, urgency: urgencies.headAndTail },
+      { first: tail, last: file.last, urgency: urgencies.headAndTail }
+    ]
+    if (this.#isBackground) return [...headAndTail, { first: file.first, last: file.last, urgency: urgencies.background }]
+    const ahead = geometry.pieceAt(Math.min(position + this.#readAheadBytes(position), this.#range.end))
     const ranges: PieceRange[] = [{ first: piece, last: piece, urgency: urgencies.waiting }]
     if (ahead > piece) ranges.push({ first: geometry.piece(piece + 1), last: ahead, urgency: urgencies.readAhead })
-    ranges.push({ first: file.first, last: head, urgency: urgencies.headAndTail })
-    ranges.push({ first: tail, last: file.last, urgency: urgencies.headAndTail })
+    ranges.push(...headAndTail)
     // What lies before the reader comes last: it is only needed to finish the file.
     if (file.last > ahead) ranges.push({ first: geometry.piece(ahead + 1), last: file.last, urgency: urgencies.background })
     if (file.first < piece) ranges.push({ first: file.first, last: geometry.piece(piece - 1), urgency: urgencies.background })

@@ -9,6 +9,8 @@ export interface StallWatchOptions {
   readonly stallTimeoutMs: number
   /** A piece may take this long at least, however fast it was expected. */
   readonly minimumPieceMs?: number
+  /** Other pieces do as well: this one may be the last to come. */
+  readonly isAnyPieceProgress?: boolean
 }
 
 /** What is known of a filler at one moment. `receivedBytes` and `verifiedCount` only grow. */
@@ -30,15 +32,17 @@ export class StallWatch {
   readonly #pieceBytes: number
   readonly #stallTimeoutMs: number
   readonly #minimumPieceMs: number
+  readonly #isAnyPieceProgress: boolean
   readonly #start: FillerReading
   #progress: FillerReading
   #verified: FillerReading
 
   /** `start`: when the waiting began. */
-  constructor ({ pieceBytes, stallTimeoutMs, minimumPieceMs = deadlines.pieceMs }: StallWatchOptions, start: FillerReading) {
+  constructor ({ pieceBytes, stallTimeoutMs, minimumPieceMs = deadlines.pieceMs, isAnyPieceProgress = false }: StallWatchOptions, start: FillerReading) {
     this.#pieceBytes = pieceBytes
     this.#stallTimeoutMs = stallTimeoutMs
     this.#minimumPieceMs = minimumPieceMs
+    this.#isAnyPieceProgress = isAnyPieceProgress
     this.#start = this.#progress = this.#verified = start
   }
 
@@ -53,7 +57,7 @@ export class StallWatch {
     const bytesPerMs = (reading.receivedBytes - this.#start.receivedBytes) / elapsedMs
     // Without a byte there is no rate to expect anything by: the first limit is the one that counts.
     const limitMs = bytesPerMs > 0 ? Math.max(this.#minimumPieceMs, 4 * this.#pieceBytes / bytesPerMs) : Infinity
-    if (reading.now - this.#verified.now > limitMs || elapsedMs > 4 * limitMs) {
+    if (reading.now - this.#verified.now > limitMs || (elapsedMs > 4 * limitMs && !this.#isAnyPieceProgress)) {
       return `it did not come within ${Math.round(elapsedMs)} ms, at ${Math.round(bytesPerMs)} KB/s`
     }
     return null

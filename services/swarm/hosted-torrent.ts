@@ -10,13 +10,14 @@ import { PieceFiles } from '../pieces/piece-files.ts'
 import type { Layout } from '../pieces/piece-files.ts'
 import type { Slots } from '../slots.ts'
 import { parseMetadata } from '../torrent/metadata.ts'
+import { Availability } from './availability.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { Shelf } from './chunk-store.ts'
 import { Introductions } from './introductions.ts'
 import { dialPlainToo, guardPeers, keepIncomingPeers, peerCounts } from './internals/connections.ts'
 import { announcePort, tameLocalDiscovery } from './internals/discovery.ts'
 import { holdMetadata, onInfo } from './internals/metadata.ts'
-import { begunPieces, cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled } from './internals/pieces.ts'
+import { begunPieces, cancelUnwanted, dropHeld, heldBytes, isBegun, markDropped, markFilled } from './internals/pieces.ts'
 import { dialNoTcp } from './internals/ports.ts'
 import { joinOnce, sendAtOnce, sendTogether } from './internals/transfer.ts'
 import type { PunchLimits } from './holepunch.ts'
@@ -94,7 +95,8 @@ export class HostedTorrent {
   #demand: readonly WantedRange[] = []
   #lastServedAt = performance.now()
   readonly #offered = new Map<number, (isTaken: boolean) => void>()
-  #window: Window = chooseWindow([], 1, () => true, () => false)
+  #window: Window = { pieces: [], waiting: [], has: () => false }
+  readonly #availability = new Availability()
   #reselectTimer: NodeJS.Timeout | null = null
   readonly #filledEarly: number[] = []
   #isMetadataKnown: boolean
@@ -270,8 +272,13 @@ export class HostedTorrent {
     const windowBytes = this.#options.windowBytes()
     const inVain = this.#waitingInVain().length
     const limit = windowBytes === 0 ? 0 : Math.max(inVain === 0 ? 1 : 0, Math.floor(windowBytes / pieceLength) - inVain)
-    this.#window = chooseWindow(this.#demand, limit,
-      (piece) => bitfield.get(piece), (piece) => wires.some((wire) => wire.peerPieces.get(piece)))
+    const counts = this.#availability.of(wires, torrent.pieces.length)
+    this.#window = chooseWindow(this.#demand, limit, {
+      isVerified: (piece) => bitfield.get(piece),
+      isBegun: (piece) => isBegun(torrent, piece),
+      isAvailable: (piece) => wires.some((wire) => wire.peerPieces.get(piece)),
+      peersWith: (piece) => counts[piece] ?? 0
+    })
     this.#picking.choose(this.#window, (piece) => this.#isWanted(piece, urgencies.readAhead))
     const isKept = (piece: number): boolean => this.#window.has(piece)
     if (heldBytes(torrent, isKept) > windowBytes * heldShare) dropHeld(torrent, isKept)

@@ -284,7 +284,7 @@ export class TorrentList {
   }
 
   async #downloadFile (infohash: string, hints: Hints, fileIndex: number | null, download: Download, signal: AbortSignal): Promise<void> {
-    const request = { infohash, fileIndex, trackers: [...hints.trackers ?? []], head: { start: 0 } }
+    const request = { infohash, fileIndex, trackers: [...hints.trackers ?? []], head: { start: 0 }, isBackground: true }
     const { file } = await this.#options.sources.open(request, signal)
     download.source = file.source
     download.reason = null

@@ -1,12 +1,14 @@
 import t from 'tap'
 import type { Test } from 'tap'
+import type { Wire } from 'webtorrent'
 import { urgencies } from '../../services/pieces/demand.ts'
-import { startApp } from '../helper.ts'
+import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
 import { tellFigure } from '../soak.ts'
 import { makeTorrent, startSeeder, startSeederOf, testBytes, testWith, until, writeContent } from '../testnet.ts'
 import type { TestTorrent } from '../testnet.ts'
 import { startBadPeer } from '../services/swarm/bad-peer.ts'
 import { openStore, startSwarm, verified } from '../services/swarm/swarm-setup.ts'
+import { startSeed } from '../services/swarm/webtorrent-seed.ts'
 
 const p2pOnly = { ENABLE_P2P: 'true', ENABLE_HTTP_FALLBACK: 'false' }
 const MB = 1_000_000
@@ -95,4 +97,18 @@ testWith(t, 'a fast peer that falls silent in the middle of a piece -> its block
   t.ok(Buffer.concat(chunks).equals(film))
   tellFigure(t, 'picking: longest wait after the fast peer of two fell silent, pieces of 4 MiB, ms', Math.round(longestMs))
   t.ok(longestMs < 6_000, `${Math.round(longestMs)} ms`)
+})
+
+testWith(t, 'a torrent that somebody added comes with head and tail first, and is whole in the end', async (t) => {
+  const film = testBytes(12 * MB, 'added')
+  const torrent = await makeTorrent({ 'film.mkv': film }, { pieceLength: 262_144 })
+  const seed = await startSeed(t, torrent, { utp: false, uploadLimit: 4 * MB })
+  const asked: number[] = []
+  seed.torrent.on('wire', (wire: Wire) => { wire.on('request', (piece: number) => { if (!asked.includes(piece)) asked.push(piece) }) })
+  const { url } = await startApp(t, { ...p2pOnly, STATIC_PEERS: seed.address })
+  await fetch(`${url}/api/torrents`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ infoHash: torrent.infohash }) })
+  await until('it is cached', async () => (await jsonFrom(`${url}/api/torrents/${torrent.infohash}`)).body.data.cached === true)
+  t.equal(asked.length, 46, 'each piece once')
+  t.same(asked.slice(0, 9).sort((a, b) => a - b), [0, 1, 2, 3, 41, 42, 43, 44, 45], 'the first MiB and the last one')
+  t.ok(film.equals(await bytesFrom(`${url}/stream/proxy/${torrent.infohash}`)))
 })

@@ -43,10 +43,15 @@ export function heldBytes (torrent: Torrent, isKept: (piece: number) => boolean)
 /** The pieces that are begun, and what of them is missing: blocks of them were asked for, and they are not verified yet. */
 export function begunPieces (torrent: Torrent): Array<[piece: number, missingBytes: number]> {
   const begun: Array<[number, number]> = []
-  for (const [index, piece] of torrent.pieces.entries()) {
-    if (piece !== null && piece._buffer !== null && (piece._reservations > (piece._cancellations?.length ?? 0) || piece.missing < piece.length)) begun.push([index, piece.missing])
-  }
+  for (const [index, piece] of torrent.pieces.entries()) if (piece !== null && isBegun(torrent, index)) begun.push([index, piece.missing])
   return begun
+}
+
+/** Is it one of these? */
+export function isBegun (torrent: Torrent, index: number): boolean {
+  const piece = torrent.pieces[index]
+  if (piece === null || piece === undefined || piece._buffer === null) return false
+  return piece._reservations > (piece._cancellations?.length ?? 0) || piece.missing < piece.length
 }
 
 /** Forgets the blocks of pieces that are begun, not complete, and not meant to be kept. */

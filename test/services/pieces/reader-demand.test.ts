@@ -8,14 +8,14 @@ const KiB = 1024
 const MiB = 1024 * KiB
 
 /** A torrent of a short file and a long one that begins in the middle of a piece; only its arithmetic is real. */
-function reader (pieceLength: number, fileLength: number, start: number, end = fileLength - 1) {
+function reader (pieceLength: number, fileLength: number, start: number, end = fileLength - 1, isBackground = false) {
   const before = Math.floor(pieceLength / 2)
   const file = (index: number, offset: number, lengthBytes: number) => ({ index, components: ['x'], name: 'x', path: 'x', lengthBytes, offset, isPadding: false })
   const geometry = new Geometry({ pieceLength, lengthBytes: before + fileLength, files: [file(0, 0, before), file(1, before, fileLength)] })
   const sets: Array<readonly PieceRange[]> = []
   const want = { set: (ranges: readonly PieceRange[]) => { sets.push(ranges) }, release () {} }
   let nowMs = 0
-  const demand = new ReaderDemand(geometry, { start: before, end: before + fileLength - 1 }, { start: before + start, end: before + end }, want, () => nowMs)
+  const demand = new ReaderDemand(geometry, { start: before, end: before + fileLength - 1 }, { start: before + start, end: before + end }, want, { isBackground, now: () => nowMs })
   return {
     sets,
     pass: (ms: number) => { nowMs += ms },
@@ -73,6 +73,14 @@ t.test('a reader that has paused reads on as before', async t => {
   moveTo(61 * MiB)
   const [first = 0, last = 0] = of(urgencies.readAhead)[0] ?? []
   t.ok((last - first + 1) / 4 >= 30)
+})
+
+t.test('whom nobody watches wants head and tail, and the rest in any order', async t => {
+  const { moveTo, of } = reader(256 * KiB, 100 * MiB, 0, 100 * MiB - 1, true)
+  moveTo(50 * MiB)
+  t.same([of(urgencies.waiting), of(urgencies.readAhead)], [[], []])
+  t.same(of(urgencies.headAndTail), [[0, 4], [396, 400]])
+  t.same(of(urgencies.background), [[0, 400]])
 })
 
 t.test('of large pieces it reads one ahead at least, and no more than eight', async t => {

@@ -1,8 +1,17 @@
 import t from 'tap'
 import { urgencies } from '../../../services/pieces/demand.ts'
-import { chooseWindow } from '../../../services/swarm/window.ts'
+import { chooseWindow as choose } from '../../../services/swarm/window.ts'
+import type { Window } from '../../../services/swarm/window.ts'
+import type { WantedRange } from '../../../services/swarm/messages.ts'
+import { Availability } from '../../../services/swarm/availability.ts'
 
 const { waiting, readAhead, background } = urgencies
+type Test = (piece: number) => boolean
+
+function chooseWindow (demand: readonly WantedRange[], limit: number, isVerified: Test, isAvailable: Test): Window {
+  return choose(demand, limit, { isVerified, isAvailable, isBegun: () => false, peersWith: (piece) => isAvailable(piece) ? 1 : 0 })
+}
+
 const nobodyHas = (): boolean => false
 const allHave = (): boolean => true
 const none = (): boolean => false
@@ -29,8 +38,8 @@ t.test('no room for a piece -> none is asked for', async (t) => {
 })
 
 t.test('pieces that no peer has do not take the place of those that some have', async (t) => {
-  const window = chooseWindow([[0, 99, background]], 2, none, (piece) => piece === 40 || piece >= 60)
-  t.same(window.pieces, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60])
+  t.same(chooseWindow([[0, 99, background]], 2, none, (piece) => piece === 40 || piece >= 60).pieces, [40, 60])
+  t.same(chooseWindow([[38, 99, readAhead]], 2, none, (piece) => piece === 40 || piece >= 42).pieces, [38, 39, 40, 41, 42])
 })
 
 t.test('with no peer at all everything is wanted, so that the first one is asked at once', async (t) => {
@@ -43,4 +52,36 @@ t.test('of two readers that wait, the first comes first', async (t) => {
 
 t.test('no demand -> nothing', async (t) => {
   t.same(chooseWindow([], 10, none, allHave).pieces, [])
+})
+
+t.test('in the background what is begun comes first, then what few peers have', async (t) => {
+  const peers = [3, 3, 1, 2, 0, 3, 1, 2, 3, 3]
+  const rarest = (demand: readonly WantedRange[], limit: number): readonly number[] => choose(demand, limit, {
+    isVerified: (piece) => piece === 9,
+    isBegun: (piece) => piece === 8,
+    isAvailable: (piece) => (peers[piece] ?? 0) > 0,
+    peersWith: (piece) => peers[piece] ?? 0
+  }).pieces
+  t.same(rarest([[0, 9, background]], 100), [8, 2, 6, 3, 7, 0, 1, 5, 4])
+  t.same(rarest([[5, 5, waiting], [0, 1, readAhead], [0, 9, background]], 5), [5, 0, 1, 8, 2])
+  t.same(rarest([[6, 9, background], [0, 5, background]], 3), [8, 6, 2], 'over all that is wanted')
+})
+
+t.test('where all peers have everything, the background is in order', async (t) => {
+  t.same(chooseWindow([[5, 9, background], [0, 4, background]], 100, none, allHave).pieces, [5, 6, 7, 8, 9, 0, 1, 2, 3, 4])
+})
+
+t.test('peers are counted when some come or go, and else every two seconds', async (t) => {
+  let nowMs = 0
+  const availability = new Availability(() => nowMs)
+  const has = new Set([1, 2])
+  const peer = { peerPieces: { get: (piece: number) => has.has(piece) } }
+  const all = { peerPieces: { get: () => true } }
+  t.same([...availability.of([peer], 4)], [0, 1, 1, 0])
+  t.same([...availability.of([peer, all], 4)], [1, 2, 2, 1])
+  has.add(0)
+  nowMs = 1_900
+  t.same([...availability.of([peer, all], 4)], [1, 2, 2, 1])
+  nowMs = 2_100
+  t.same([...availability.of([peer, all], 4)], [2, 2, 2, 1])
 })
