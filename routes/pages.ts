@@ -4,20 +4,32 @@ import { Type } from 'typebox'
 import { commonHeaders, errors } from './schemas.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
+/** The page needs nothing from elsewhere, and nobody may frame it. Players of other schemes are opened by links. */
+const safety = {
+  'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Permissions-Policy': 'camera=(), microphone=(), geolocation=(), clipboard-write=(self), fullscreen=(self), picture-in-picture=(self)',
+  'Referrer-Policy': 'no-referrer',
+  'X-Content-Type-Options': 'nosniff',
+  // Asked for again each time, by its ETag: after an upgrade no old script meets a new page.
+  'Cache-Control': 'no-cache'
+}
+
 const text = { type: 'string' }
-const headers = { ...commonHeaders, ETag: text, 'Last-Modified': text, 'Accept-Ranges': text }
+const headers = { ...commonHeaders, ETag: text, 'Last-Modified': text, 'Accept-Ranges': text, ...Object.fromEntries(Object.keys(safety).map((name) => [name, text])) }
 const schema = {
   tags: ['server'],
   summary: 'The page: add a torrent, watch it, play it',
   response: { 200: Type.Unsafe<string>({ description: 'HTML', headers, content: { 'text/html': { schema: { type: 'string' } } } }), ...errors({}) }
 }
 
-/** The page to add and watch a torrent by hand, and the files it needs. */
+/** The page to add and watch torrents, and the files it needs. */
 const pages: FastifyPluginAsyncTypebox = async (fastify) => {
-  await fastify.register(fastifyStatic, { root: join(import.meta.dirname, '..', 'public'), prefix: '/assets/', cacheControl: true, maxAge: '1h' })
+  fastify.addHook('onRequest', async (_request, reply) => { reply.headers(safety) })
+  await fastify.register(fastifyStatic, { root: join(import.meta.dirname, '..', 'public'), prefix: '/assets/', cacheControl: false })
 
   for (const url of ['/', '/test-torrent-streaming']) {
-    fastify.get(url, { schema }, async (_request, reply) => await reply.header('Cache-Control', 'no-cache').sendFile('index.html', { cacheControl: false }))
+    fastify.get(url, { schema }, async (_request, reply) => await reply.sendFile('index.html'))
   }
 }
 

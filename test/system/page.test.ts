@@ -1,194 +1,238 @@
-import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { chromium, type Page } from 'playwright-core'
-import t, { type Test } from 'tap'
+import { execFile } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import type { Page } from 'playwright-core'
+import type { Test } from 'tap'
+import { becomesTrue, hasPlayed, openPage, startPrefixProxy, takePicture } from '../browser.ts'
+import { startApp } from '../helper.ts'
+import { startSwitchableMirror } from '../switchable-mirror.ts'
+import { makeTorrent, startSeeder, startTracker, temporaryDirectory, testBytes, testWith } from '../testnet.ts'
 
-const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
-// Without Chromium (Debian: chromium) these fail, unless whoever runs them asks to leave out what is missing.
-const skip = existsSync(executablePath) || process.env.SELF_STREME_SKIP_MISSING !== '1' ? false : 'missing: Chromium (Debian: chromium)'
-const mock = readFileSync(new URL('../../assets/mock.mp4', import.meta.url))
+const run = promisify(execFile)
+const mock = join(import.meta.dirname, '..', '..', 'assets', 'mock.mp4')
 const mockHash = '39730aa7c09b864432bc8c878c20c933059241fd'
-const otherHash = 'dd8255ecdc7ca55fb0bbf81323d87062db1f6d1c'
-const types = new Map([['html', 'text/html'], ['js', 'text/javascript'], ['css', 'text/css'], ['svg', 'image/svg+xml']])
+const unheard = 'a1'.repeat(20)
+const subtitles = '1\n00:00:00,000 --> 00:02:20,000\nשלום, world\n'
+const axe = readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
-interface Torrent {
-  infoHash: string
-  [fact: string]: unknown
+/** The test picture, six times over: 144 s, 12 MB. */
+async function longFilm (t: Test): Promise<Buffer> {
+  const path = join(await temporaryDirectory(t), 'film.mp4')
+  await run('ffmpeg', ['-v', 'error', '-stream_loop', '5', '-i', mock, '-map', '0:v', '-map', '0:a', '-c', 'copy', '-movflags', '+faststart', path])
+  return await readFile(path)
 }
 
-/** The API's answers without the server behind them, under a path prefix that the API knows nothing of, as behind a proxy. */
-async function serve (t: Test) {
-  const torrents = new Map<string, Torrent>()
-  const requests: string[] = []
-  const posted: unknown[] = []
-  const json = (response: ServerResponse, body: unknown, status = 200): void => {
-    response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body))
-  }
-
-  async function answer (request: IncomingMessage, response: ServerResponse) {
-    const url = new URL(request.url ?? '', 'http://x')
-    if (!url.pathname.startsWith('/prefix/')) return json(response, { error: 'outside of the prefix' }, 404)
-    const path = url.pathname.slice('/prefix'.length)
-    requests.push(`${request.method} ${path}${url.search}`)
-    const [, infoHash] = /^\/api\/torrents\/(.+)$/.exec(path) ?? []
-
-    if (path === '/api/torrents' && request.method === 'POST') {
-      const body = JSON.parse(Buffer.concat(await request.toArray()).toString())
-      posted.push(body)
-      const hash = /[0-9a-f]{40}/.exec(body.magnetUri ?? body.infoHash)?.[0]
-      if (hash === undefined) return json(response, { error: 'Bad request', message: 'not an infohash' }, 400)
-      const torrent = torrents.get(hash) ?? { infoHash: hash, status: 'metadata', progress: 0, streamUrl: `/stream/proxy/${hash}` }
-      torrents.set(hash, torrent)
-      return json(response, { success: true, data: torrent }, 202)
-    }
-    if (path === '/api/torrents') return json(response, { success: true, data: [...torrents.values()] })
-    if (infoHash !== undefined) {
-      const torrent = torrents.get(infoHash)
-      if (torrent === undefined) return json(response, { error: 'Torrent not found', infoHash }, 404)
-      if (request.method === 'DELETE') torrents.delete(infoHash)
-      return json(response, { success: true, data: torrent })
-    }
-    if (path === `/stream/proxy/${mockHash}`) {
-      const [, start = '0', end] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? []
-      const last = end === undefined || end === '' ? mock.length - 1 : Number(end)
-      response.writeHead(206, { 'Content-Type': 'video/mp4', 'Accept-Ranges': 'bytes', 'Content-Range': `bytes ${start}-${last}/${mock.length}` })
-      return response.end(mock.subarray(Number(start), last + 1))
-    }
-    if (path.startsWith('/stream/proxy/')) {
-      return json(response, { error: 'Stream not found', message: 'Unable to stream this content.', reasons: [{ source: 'p2p', code: 'P2P_TIMEOUT', message: 'no peer' }] }, 404)
-    }
-    const name = path === '/' || path === '/test-torrent-streaming' ? 'index.html' : path.replace(/^\/assets\//, '')
-    const file = new URL(`../../public/${name}`, import.meta.url)
-    if (!existsSync(file)) return json(response, { error: 'Not found' }, 404)
-    response.writeHead(200, {
-      'Content-Type': `${types.get(name.split('.').at(-1) ?? '') ?? ''}; charset=utf-8`,
-      'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; form-action 'none'; base-uri 'none'"
-    }).end(readFileSync(file))
-  }
-
-  const server = createServer((request, response) => {
-    answer(request, response).catch((error: unknown) => json(response, { error: String(error) }, 500))
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => { server.close().closeAllConnections() })
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return { origin: `http://127.0.0.1:${address.port}/prefix`, torrents, requests, posted }
-}
-
-async function open (t: Test, url: string): Promise<{ page: Page, complaints: string[] }> {
-  const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--autoplay-policy=no-user-gesture-required'] })
-  t.teardown(async () => { await browser.close() })
-  const page = await browser.newPage({ viewport: { width: 390, height: 844 } })
-  const complaints: string[] = []
-  page.on('pageerror', error => complaints.push(error.message))
-  page.on('console', message => { if (message.type() === 'error' && !message.text().includes('404') && !message.text().includes('400')) complaints.push(message.text()) })
-  page.on('dialog', dialog => { dialog.accept().catch(() => {}) })
-  page.setDefaultTimeout(20_000)
-  await page.goto(url)
-  return { page, complaints }
-}
-
-async function hasPlayed (page: Page, seconds: number): Promise<void> {
-  await page.locator('video').evaluate(async (video, seconds) => {
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const look = (): void => { if (video.currentTime > seconds) resolve() }
-    video.addEventListener('timeupdate', look)
-    video.addEventListener('error', () => { reject(new Error(`the video failed: ${video.error?.message}`)) })
-    look()
-    await promise
-  }, seconds)
-}
-
-t.test('a magnet is pasted, its torrent is followed to the end, and plays', { skip }, async t => {
-  const { origin, torrents, posted } = await serve(t)
-  const { page, complaints } = await open(t, `${origin}/test-torrent-streaming`)
-  await page.getByText('None yet.').waitFor()
-
-  const magnet = `magnet:?xt=urn:btih:${mockHash}&dn=Mock`
-  await page.getByLabel('Magnet link or infohash').fill(`  ${magnet} `)
+async function add (page: Page, link: string): Promise<void> {
+  await page.getByLabel('Magnet link or infohash').fill(link)
   await page.getByRole('button', { name: 'Add Torrent', exact: true }).click()
-  await page.getByText('Looking for the list of files').waitFor()
-  t.same(posted, [{ magnetUri: magnet }])
-  t.equal(await page.getByText('None yet.').isVisible(), false)
+}
 
-  const name = '<img src=x onerror=alert(1)> סרט.mp4'
-  const files = [
-    { index: 0, name: 'a.srt', path: 'a.srt', length: 100, isVideo: false, streamUrl: `/stream/proxy/${mockHash}?fileIndex=0` },
-    { index: 1, name, path: `folder/${name}`, length: mock.length, isVideo: true, streamUrl: `/stream/proxy/${mockHash}?fileIndex=1` }
-  ]
-  torrents.set(mockHash, {
-    infoHash: mockHash,
-    name,
-    status: 'downloading',
-    progress: 0.153,
-    downloaded: 320_000,
-    length: mock.length,
-    downloadSpeed: 250_000,
-    peers: 3,
-    source: 'p2p',
-    reason: 'p2p: 12 peers known, 3 connected',
-    files,
-    streamUrl: `/stream/proxy/${mockHash}`
-  })
-  await page.getByRole('heading', { name }).waitFor()
-  await page.getByText('Downloading · 15.3 % of 2.1 MB · 250 kB/s · 1 min left · peers: 3 · from p2p').waitFor()
-  await page.getByText('p2p: 12 peers known, 3 connected').waitFor()
-  t.equal(await page.locator('progress').evaluate(bar => bar.value), 0.153)
+/** Rules of accessibility that the page breaks, serious ones. */
+async function broken (page: Page): Promise<string[]> {
+  await page.evaluate(await axe)
+  const violations: Array<{ id: string, impact: string, nodes: Array<{ html: string }> }> = await page.evaluate('axe.run().then(({ violations }) => violations)')
+  return violations.filter(({ impact }) => impact === 'serious' || impact === 'critical').map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
+}
 
-  torrents.set(mockHash, { ...torrents.get(mockHash), infoHash: mockHash, status: 'cached', progress: 1, downloaded: mock.length, reason: null })
-  await page.getByText('Complete · 2.1 MB').waitFor()
+testWith(t, 'people: a magnet is pasted, the film arrives, plays, seeks, goes on from a mirror when the seeder dies, and is deleted', async (t) => {
+  const tracker = await startTracker(t)
+  const film = await longFilm(t)
+  const torrent = await makeTorrent({ 'Film.mp4': film, 'Film.he.srt': Buffer.from(subtitles) }, { name: 'A film', pieceLength: 65_536, trackers: [tracker.url] })
+  const seeder = await startSeeder(t, torrent, { uploadLimit: 250_000 })
+  const mirror = await startSwitchableMirror(t, torrent, { bytesPerSecond: 400_000 })
+  const { url } = await startApp(t, { ENABLE_P2P: 'true', HTTP_MIRROR_URLS: mirror.mirrorUrl, SOURCE_HEDGE_DELAY: '15000', STALL_TIMEOUT: '1500' })
+  const { page, complaints } = await openPage(t, url)
+  const video = page.locator('video')
 
+  await add(page, `magnet:?xt=urn:btih:${torrent.infohash}&dn=Film&tr=${encodeURIComponent(tracker.url)}`)
+  await page.getByRole('heading', { name: 'A film', exact: true }).waitFor()
+  await becomesTrue(page, 'document.querySelector("progress").value > 0.01')
+  const before: unknown = await page.evaluate('document.querySelector("progress").value')
+  await becomesTrue(page, `document.querySelector("progress").value > ${String(before)}`)
+  t.pass('progress moves')
+
+  await page.getByRole('button', { name: 'Play', exact: true }).click()
+  await hasPlayed(page, 1)
+  await page.getByText('Playing from the swarm').waitFor()
   await page.getByText('Files: 2').click()
-  t.equal(await page.getByRole('link', { name: 'Get' }).getAttribute('href'), `${origin}/stream/proxy/${mockHash}?fileIndex=0&download=true`)
-  await page.locator('.files').getByRole('button', { name: 'Play' }).click()
-  await hasPlayed(page, 0.2)
-  t.equal(await page.locator('video').getAttribute('src'), `${origin}/stream/proxy/${mockHash}?fileIndex=1`)
-  t.equal(await page.locator('#trouble').textContent(), '')
-  t.equal(await page.locator('html').evaluate(html => html.scrollWidth <= html.clientWidth), true, 'nothing sticks out on a phone')
-  t.same(complaints, [], 'the browser and the content security policy complain of nothing')
-})
+  await page.getByRole('img', { name: /Pieces: \d+ of \d+ here/ }).waitFor()
 
-t.test('an example is one click away, and the mock plays', { skip }, async t => {
-  const { origin, posted } = await serve(t)
-  const { page, complaints } = await open(t, `${origin}/`)
-  await page.getByRole('button', { name: 'Mock: plays without a network' }).click()
-  await page.getByText('Added').waitFor()
-  t.same(posted, [{ infoHash: mockHash }])
-  await page.getByRole('button', { name: 'Play', exact: true }).click()
-  await hasPlayed(page, 0.2)
+  await becomesTrue(page, 'document.querySelectorAll("track").length === 1')
+  await page.evaluate('document.querySelector("video").textTracks[0].mode = "showing"')
+  await becomesTrue(page, 'document.querySelector("video").textTracks[0].activeCues?.length === 1')
+  const shown = await page.evaluate('(({ label, language, activeCues: [{ text }] }) => ({ label, language, text }))(document.querySelector("video").textTracks[0])')
+  t.same(shown, { label: 'Hebrew', language: 'he', text: 'שלום, world' }, 'subtitles are shown')
 
-  await page.getByRole('button', { name: 'Big Buck Bunny' }).click()
-  await page.locator('.card').nth(1).waitFor()
-  t.match(posted[1], { magnetUri: new RegExp(`^magnet:\\?xt=urn:btih:${otherHash}&dn=Big%20Buck%20Bunny&tr=.*&ws=https%3A%2F%2Fwebtorrent.io%2Ftorrents%2F&xs=https%3A%2F%2Fwebtorrent.io%2Ftorrents%2Fbig-buck-bunny.torrent$`) })
-  t.match(await page.locator('.card').first().textContent(), otherHash, 'the newest is on top')
-  t.same(complaints, [])
-})
+  await seeder.stop()
+  await page.getByText('Playing from HTTP').waitFor()
+  await hasPlayed(page, Number(await page.evaluate('document.querySelector("video").currentTime')) + 1)
+  t.pass('the mirror takes over, and it plays on')
 
-t.test('what was added before is listed, and can be deleted while it plays', { skip }, async t => {
-  const { origin, torrents, requests } = await serve(t)
-  torrents.set(mockHash, { infoHash: mockHash, name: 'Old one', status: 'cached', progress: 1, streamUrl: `/stream/proxy/${mockHash}` })
-  const { page, complaints } = await open(t, `${origin}/`)
-  await page.getByRole('heading', { name: 'Old one' }).waitFor()
-  await page.getByRole('button', { name: 'Play', exact: true }).click()
-  await hasPlayed(page, 0)
-  await page.getByRole('button', { name: 'Delete' }).click()
+  await video.scrollIntoViewIfNeeded()
+  await video.hover()
+  const box = await video.boundingBox()
+  if (box === null) throw new Error('no video')
+  await page.mouse.click(box.x + box.width * 0.7, box.y + box.height - 20)
+  await hasPlayed(page, 80)
+  t.pass('it seeks where the bar is clicked')
+
+  await page.getByText('What happened').click()
+  await page.getByText('HTTP delivers').first().waitFor()
+  await takePicture(page, 'playing')
+  await page.getByRole('button', { name: 'Delete', exact: true }).click()
   await page.getByText('None yet.').waitFor()
-  t.equal(await page.locator('video').isVisible(), false)
-  t.ok(requests.includes(`DELETE /api/torrents/${mockHash}?deleteFiles=true`))
+  t.equal(await video.isVisible(), false)
   t.same(complaints, [])
 })
 
-t.test('what cannot be added or played says why', { skip }, async t => {
-  const { origin, torrents } = await serve(t)
-  torrents.set(otherHash, { infoHash: otherHash, name: 'Dead', status: 'idle', progress: 0, streamUrl: `/stream/proxy/${otherHash}` })
-  const { page } = await open(t, `${origin}/`)
-  await page.getByLabel('Magnet link or infohash').fill('rubbish')
-  await page.getByRole('button', { name: 'Add Torrent' }).click()
-  await page.getByText('Bad request: not an infohash').waitFor()
-  t.equal(await page.getByLabel('Magnet link or infohash').inputValue(), 'rubbish', 'and leaves it there to be corrected')
-
+testWith(t, 'the mock plays with no network, behind a path prefix, without a word to anybody else', async (t) => {
+  const { url } = await startApp(t)
+  const { page, complaints } = await openPage(t, await startPrefixProxy(t, url))
+  await page.getByRole('button', { name: 'Mock: plays without a network' }).click()
   await page.getByRole('button', { name: 'Play', exact: true }).click()
-  await page.getByText('Unable to stream this content. · p2p: no peer').waitFor()
+  await hasPlayed(page, 0.5)
+  await page.getByText('Playing from the test picture').waitFor()
+  await page.getByText('Open in another player').click()
+  t.match(await page.getByRole('link', { name: 'VLC' }).getAttribute('href'), `/prefix/stream/proxy/${mockHash}`)
+  t.match(await page.locator('#m3u').getAttribute('href'), `/prefix/stream/proxy/${mockHash}/playlist.m3u`)
+  t.same(complaints, [])
+})
+
+testWith(t, 'a .torrent is chosen, or dropped on the page; what is none says so', async (t) => {
+  const torrent = await makeTorrent({ 'Film.mp4': testBytes(200_000, 'dropped') }, { name: 'Given' })
+  const other = await makeTorrent({ 'Other.mp4': testBytes(200_000, 'other') })
+  const { url } = await startApp(t)
+  const { page, complaints } = await openPage(t, url)
+  await page.locator('#torrent-file').setInputFiles({ name: 'given.torrent', mimeType: 'application/x-bittorrent', buffer: torrent.torrent })
+  await page.getByRole('heading', { name: 'Given', exact: true }).waitFor()
+  await page.locator('#torrent-file').setInputFiles({ name: 'page.torrent', mimeType: 'application/x-bittorrent', buffer: Buffer.from('<html>') })
+  await page.getByText('is no .torrent file').waitFor()
+  await page.evaluate(`{
+    const dataTransfer = new DataTransfer()
+    dataTransfer.items.add(new File([new Uint8Array(${JSON.stringify([...other.torrent])})], 'other.torrent'))
+    document.body.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }))
+  }`)
+  await page.getByRole('heading', { name: 'Other.mp4', exact: true }).waitFor()
+  await add(page, 'rubbish')
+  await page.getByText('is not an infohash').waitFor()
+  t.equal(await page.getByLabel('Magnet link or infohash').inputValue(), 'rubbish', 'and stays there to be corrected')
+  t.same(complaints, [])
+})
+
+testWith(t, 'what cannot be played says why, and where it can', async (t) => {
+  const torrent = await makeTorrent({ 'Film.avi': testBytes(300_000, 'avi') })
+  const mirror = await startSwitchableMirror(t, torrent)
+  const { url } = await startApp(t, { HTTP_MIRROR_URLS: mirror.mirrorUrl, TORRENT_METADATA_URLS: mirror.metadataUrl, START_TIMEOUT: '3000' })
+  const { page, complaints } = await openPage(t, url)
+  await add(page, torrent.infohash)
+  await page.getByText('Complete').waitFor()
+  await page.getByRole('button', { name: 'Play', exact: true }).click()
+  await page.getByText(/cannot play \W*AVI/).waitFor()
+  await page.getByRole('link', { name: 'VLC' }).waitFor()
+
+  await add(page, unheard)
+  await page.locator('.card', { hasText: unheard }).getByRole('button', { name: 'Play', exact: true }).click()
+  await page.getByText('Unable to stream this content.').waitFor()
+  t.same(complaints, [])
+})
+
+const hostile = [
+  '<img src=x onerror=document.title="broken">', '"\'><script>document.title="broken"</script>', '\u202egpj.exe',
+  'javascript:document.title="broken"', `${'long '.repeat(790)}end`
+]
+
+testWith(t, 'names are text, whatever is in them', async (t) => {
+  const { url } = await startApp(t)
+  for (const [i, name] of hostile.entries()) {
+    const files = Object.fromEntries([`${name.slice(0, 200).replaceAll('/', '_')}.mp4`, `b${i}.srt`].map((path, n) => [path, testBytes(1000 + n, name)]))
+    const { torrent } = await makeTorrent(files, { name: name.replaceAll('/', '_') })
+    await fetch(`${url}/api/torrents`, { method: 'POST', headers: { 'Content-Type': 'application/x-bittorrent' }, body: new Uint8Array(torrent) })
+  }
+  const { page, complaints } = await openPage(t, url, { viewport: { width: 390, height: 844 } })
+  await page.locator('.card').nth(hostile.length - 1).waitFor()
+  for (const summary of await page.locator('.card summary').all()) await summary.click()
+  await page.getByText('Cache', { exact: true }).click()
+  await page.locator('.files li').nth(hostile.length).waitFor()
+  await page.locator('.card .play').first().click()
+  t.equal(await page.title(), 'Self-Streme')
+  t.equal(await page.locator('main img, main script').count(), 0)
+  t.equal(await page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth'), true, 'nothing sticks out on a phone')
+  await takePicture(page, 'hostile-names')
+  t.same(complaints, [])
+})
+
+const looks = [
+  { name: 'light', options: { colorScheme: 'light' } },
+  { name: 'dark', options: { colorScheme: 'dark' } },
+  { name: 'phone', options: { viewport: { width: 360, height: 740 }, hasTouch: true } },
+  { name: 'television', options: { viewport: { width: 1920, height: 1080 } } },
+  { name: 'hebrew', options: { locale: 'he-IL' } }
+] as const
+
+testWith(t, 'everybody can use it: in every look no serious violation of the rules of accessibility', async (t) => {
+  const torrent = await makeTorrent({ 'Season 1/Show.S01E01.mp4': await readFile(mock), 'Season 1/Show.S01E01.en.srt': Buffer.from(subtitles), 'Read me.txt': Buffer.from('text') }, { name: 'A show' })
+  const mirror = await startSwitchableMirror(t, torrent)
+  const { url } = await startApp(t, { HTTP_MIRROR_URLS: mirror.mirrorUrl, TORRENT_METADATA_URLS: mirror.metadataUrl })
+  await fetch(`${url}/api/torrents`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ infoHash: torrent.infohash }) })
+  for (const { name, options } of looks) {
+    const { page, complaints } = await openPage(t, url, options)
+    await page.locator('.card .play').click()
+    await hasPlayed(page, 0.2)
+    for (const summary of await page.locator('summary').all()) await summary.click()
+    await page.locator('#network-facts dt').first().waitFor()
+    await page.locator('#cache-entries li').first().waitFor()
+    t.same(await broken(page), [], `${name}: nothing serious`)
+    t.equal(await page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth'), true, `${name}: nothing sticks out`)
+    await takePicture(page, name)
+    t.same(complaints, [], `${name}: no error, nothing foreign`)
+    await page.close()
+  }
+})
+
+testWith(t, 'people: from right to left, by keyboard', async (t) => {
+  const { url } = await startApp(t)
+  const { page, complaints } = await openPage(t, url)
+  await page.getByLabel('Language').selectOption('he')
+  t.equal(await page.locator('html').getAttribute('dir'), 'rtl')
+  await page.reload()
+  t.equal(await page.locator('html').getAttribute('lang'), 'he', 'the choice stays')
+  await page.locator('#magnet').focus()
+  await page.keyboard.type(mockHash)
+  await page.keyboard.press('Enter')
+  const play = page.getByRole('button', { name: 'נגן', exact: true })
+  await play.waitFor()
+  await play.focus()
+  await page.keyboard.press('Enter')
+  await hasPlayed(page, 0.3)
+  t.same(complaints, [])
+})
+
+testWith(t, 'a list of 300 torrents, and a map of 10,000 pieces', async (t) => {
+  const { url } = await startApp(t, { MAX_TORRENTS: '2' })
+  const { torrent, infohash } = await makeTorrent({ 'Large.mp4': Buffer.alloc(10_000 * 16_384) }, { name: 'Large' })
+  for (let i = 0; i < 300; i++) {
+    const infoHash = i.toString(16).padStart(40, '0')
+    await fetch(`${url}/api/torrents`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ infoHash, name: `Torrent ${i}` }) })
+  }
+  await fetch(`${url}/api/torrents`, { method: 'POST', headers: { 'Content-Type': 'application/x-bittorrent' }, body: new Uint8Array(torrent) })
+  const { page, complaints } = await openPage(t, url)
+  await page.getByRole('heading', { name: 'Large', exact: true }).waitFor()
+  const card = page.locator('.card', { hasText: infohash })
+  await page.getByRole('button', { name: 'Show more' }).click()
+  await page.locator('.card').nth(199).waitFor()
+  await page.getByLabel('Find by name').fill('torrent 250')
+  t.equal(await page.locator('.card:visible').count(), 1)
+  await page.getByLabel('Find by name').fill('')
+  // Events may have brought some of the rest meanwhile.
+  await becomesTrue(page, '(({ hidden }, cards) => { if (!hidden && cards.length < 301) document.getElementById("more").click(); return cards.length === 301 })(document.getElementById("more"), document.querySelectorAll(".card"))')
+  // Whether it runs just now depends on the others: a stream makes it run.
+  const stream = fetch(`${url}/stream/proxy/${infohash}`, { headers: { Range: 'bytes=0-0' } }).catch(() => {})
+  await card.locator('summary').click()
+  await page.getByRole('img', { name: /Pieces: 0 of 10000 here/ }).waitFor()
+  await takePicture(page, 'many')
+  t.same(complaints, [])
+  await stream
 })
