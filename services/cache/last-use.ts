@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { writeFileAtomically } from '../write-file.ts'
+import { StateRecord } from '../state-record.ts'
+import type { Fields } from '../state-record.ts'
 import { stateFolder } from './stored-files.ts'
 import type { CacheListener } from '../events.ts'
 import type { Log } from '../log.ts'
@@ -63,7 +63,7 @@ interface Streamed {
  * written some seconds after a change and at close: a crash forgets the last seconds, never the rest.
  */
 export class LastUse implements StreamUse {
-  readonly #path: string
+  readonly #record: StateRecord
   readonly #log: Log
   readonly #isReadOnly: boolean
   readonly #onChange: CacheListener
@@ -77,14 +77,21 @@ export class LastUse implements StreamUse {
   #writing: Promise<void> = Promise.resolve()
 
   private constructor ({ directory, log, isReadOnly = false, onChange = () => {}, now = Date.now }: LastUseOptions) {
-    this.#path = join(directory, stateFolder, 'last-use.json')
+    this.#record = new StateRecord({
+      path: join(directory, stateFolder, 'last-use.json'),
+      version: formatVersion,
+      title: 'record of what was streamed when',
+      without: 'it is begun anew, without pins',
+      isReadOnly,
+      log
+    })
     this.#log = log
     this.#isReadOnly = isReadOnly
     this.#onChange = onChange
     this.#now = now
   }
 
-  /** Reads the record. Never fails: one that cannot be understood is reported, and begun anew. */
+  /** Reads the record. Never fails: one that cannot be understood is put aside, and begun anew. */
   static async open (options: LastUseOptions): Promise<LastUse> {
     const lastUse = new LastUse(options)
     await lastUse.#load()
@@ -178,13 +185,17 @@ export class LastUse implements StreamUse {
   }
 
   async #load (): Promise<void> {
-    try {
-      const { pinned, streamed } = parseRecord(await readFile(this.#path, 'utf8'))
-      for (const infohash of pinned) this.#pinned.add(infohash)
-      for (const { infohash, fileIndex, at } of streamed) this.#streamedOf(infohash, fileIndex).at = at
-    } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return
-      this.#log.warn({ path: this.#path, err: error }, 'the record of what was streamed when cannot be read and is begun anew; pins are lost')
+    for (const fields of await this.#record.read()) {
+      const record = parseRecord(fields)
+      if (record === null) {
+        await this.#record.putAside(new Error('it has no lists'))
+        continue
+      }
+      for (const infohash of record.pinned) this.#pinned.add(infohash)
+      for (const { infohash, fileIndex, at } of record.streamed) {
+        const streamed = this.#streamedOf(infohash, fileIndex)
+        streamed.at = Math.max(streamed.at, at)
+      }
     }
   }
 
@@ -201,7 +212,7 @@ export class LastUse implements StreamUse {
   /** Never rejects: the next change tries again. */
   async #save (): Promise<void> {
     await this.#saveNow().catch((error: unknown) => {
-      this.#log.warn({ path: this.#path, err: error }, 'the record of what was streamed when cannot be written')
+      this.#log.warn({ path: this.#record.path, err: error }, 'the record of what was streamed when cannot be written')
     })
   }
 
@@ -212,7 +223,7 @@ export class LastUse implements StreamUse {
       this.#isDirty = false
       const streamed = [...this.#streamed].flatMap(([infohash, files]) =>
         [...files].filter(([, { at }]) => at > 0).map(([key, { at }]) => ({ infohash, fileIndex: key === unknownIndex ? null : Number(key), at })))
-      await writeFileAtomically(this.#path, JSON.stringify({ version: formatVersion, pinned: [...this.#pinned], streamed }))
+      await this.#record.write({ pinned: [...this.#pinned], streamed })
     })
     this.#writing = write.catch(() => { this.#isDirty = true })
     return write
@@ -230,11 +241,9 @@ interface LastUseRecord {
   readonly streamed: Array<{ infohash: string, fileIndex: number | null, at: number }>
 }
 
-function parseRecord (text: string): LastUseRecord {
-  const record: unknown = JSON.parse(text)
-  if (typeof record !== 'object' || record === null || !('version' in record) || record.version !== formatVersion) throw new Error('not a record of this version')
-  if (!('pinned' in record) || !Array.isArray(record.pinned) || !('streamed' in record) || !Array.isArray(record.streamed)) throw new Error('not a record')
-  return { pinned: record.pinned.filter(isInfohash), streamed: record.streamed.flatMap(parseStreamed) }
+function parseRecord ({ pinned, streamed }: Fields): LastUseRecord | null {
+  if (!Array.isArray(pinned) || !Array.isArray(streamed)) return null
+  return { pinned: pinned.filter(isInfohash), streamed: streamed.flatMap(parseStreamed) }
 }
 
 function parseStreamed (value: unknown): LastUseRecord['streamed'] {

@@ -50,6 +50,8 @@ export class PlacedVerdicts {
   readonly #onChange: CacheListener
   readonly #log: Log
   readonly #known = new Map<string, Kept>()
+  /** Those on the disk that a newer version wrote: they are its own, and left as they are. */
+  readonly #newer = new Set<string>()
 
   constructor ({ directory, isReadOnly = false, onChange = () => {}, log }: PlacedVerdictsOptions) {
     this.#folder = join(directory, stateFolder, 'verified')
@@ -87,7 +89,7 @@ export class PlacedVerdicts {
     const key = keyOf(infohash, identity)
     this.#known.set(key, kept)
     if (result !== 'partial') this.#onChange(infohash, fileIndex, result === 'match' ? 'verified' : 'mismatch')
-    if (this.#isReadOnly) return
+    if (this.#isReadOnly || this.#newer.has(key)) return
     await writeFileAtomically(this.#pathOf(key), JSON.stringify({ version: formatVersion, ...kept }))
   }
 
@@ -99,6 +101,10 @@ export class PlacedVerdicts {
       return null // none, or it cannot be read: then the file counts as not hashed
     }
     const kept = parseRecord(text)
+    if (kept === 'newer') {
+      this.#newer.add(key)
+      return null
+    }
     if (kept === null) this.#log.warn({ path: this.#pathOf(key) }, 'a record of a hashed file is damaged; the file is hashed again')
     return kept
   }
@@ -121,11 +127,12 @@ function isOf (kept: Kept, { lengthBytes, mtimeNs }: FileIdentity): boolean {
   return kept.lengthBytes === lengthBytes && kept.mtimeNs === String(mtimeNs)
 }
 
-function parseRecord (text: string): Kept | null {
+function parseRecord (text: string): Kept | 'newer' | null {
   try {
     const record: unknown = JSON.parse(text)
     if (typeof record !== 'object' || record === null) return null
     const { version, result, fileIndex, uncheckedPieces, lengthBytes, mtimeNs }: Partial<Record<keyof Kept | 'version', unknown>> = record
+    if (typeof version === 'number' && version > formatVersion) return 'newer'
     if (version !== formatVersion) return null
     if (result !== 'match' && result !== 'mismatch' && result !== 'partial') return null
     if (fileIndex !== null && !isIndex(fileIndex)) return null

@@ -124,6 +124,8 @@ export class RepairQueue {
       try {
         if (await this.#attempt(path)) await rm(path, { force: true })
       } catch (error) {
+        // It waits for the version that understands it.
+        if (error instanceof NewerRepair) continue
         this.#options.log.error({ err: error, path }, 'repair of a stored file failed; it is given up')
         await rm(path, { force: true }).catch(() => {})
       }
@@ -144,10 +146,14 @@ export class RepairQueue {
   }
 }
 
+/** A newer Self-Streme asked for it, and was stopped before it was done. */
+class NewerRepair extends Error {}
+
 function parseRepair (text: string): Repair {
   const record: unknown = JSON.parse(text)
   if (typeof record !== 'object' || record === null) throw new Error('not a repair')
   const { version, infohash, fileIndex, inode, mtimeNs, goodPieces }: Partial<Record<keyof Repair | 'version', unknown>> = record
+  if (typeof version === 'number' && version > formatVersion) throw new NewerRepair()
   if (version !== formatVersion || typeof infohash !== 'string' || !/^[0-9a-f]{40}$/.test(infohash)) throw new Error('not a repair')
   if (typeof inode !== 'string' || typeof mtimeNs !== 'string' || !isIndex(fileIndex)) throw new Error('not a repair')
   if (!Array.isArray(goodPieces) || !goodPieces.every(isIndex)) throw new Error('not a repair')

@@ -1,17 +1,18 @@
-import { lstat, readFile, rename } from 'node:fs/promises'
+import { lstat } from 'node:fs/promises'
 import { isAbsolute, join, normalize, sep } from 'node:path'
 
 import { CodedError } from '../errors.ts'
 import type { CacheListener } from '../events.ts'
 import type { Log } from '../log.ts'
-import { writeFileAtomically } from '../write-file.ts'
+import { StateRecord } from '../state-record.ts'
+import type { Fields } from '../state-record.ts'
 import { identityOf, isSameFile } from './disk-file.ts'
 import type { FileIdentity } from './disk-file.ts'
 
 /** The folder of the download directory that holds what the server keeps for itself. Nothing in it is a cached file. */
 export const stateFolder = '.self-streme'
 
-/** Written into the record. A record with another number is put aside, for its meaning is not known. */
+/** Of the record's format (STATE.md). */
 const formatVersion = 1
 
 /** Files looked at side by side when the record is loaded. */
@@ -66,6 +67,7 @@ export class StoredFiles {
   readonly #isReadOnly: boolean
   readonly #onChange: CacheListener
   readonly #log: Log
+  readonly #record: StateRecord
   /** Of a record of another's: what was read of it last. */
   #read: FileIdentity | null = null
   readonly #entries = new Map<string, StoredFile>()
@@ -79,11 +81,19 @@ export class StoredFiles {
     this.#isReadOnly = isReadOnly
     this.#onChange = onChange
     this.#log = log
+    this.#record = new StateRecord({
+      path: join(directory, stateFolder, 'stored.json'),
+      version: formatVersion,
+      title: 'record of stored files',
+      without: 'what it has counts as placed by a person',
+      isReadOnly,
+      log
+    })
   }
 
   /**
-   * Reads the record. Never fails: a record that cannot be understood is renamed to `stored.json.corrupt-<time>` with a
-   * warning, and the entries of it that can be are kept.
+   * Reads the record. Never fails: a record that cannot be understood is put aside with a warning, and the entries of it
+   * that can be are kept.
    */
   static async open (options: StoredFilesOptions): Promise<StoredFiles> {
     const stored = new StoredFiles(options)
@@ -97,7 +107,7 @@ export class StoredFiles {
    * record cannot be written; then the entry counts until the process ends.
    */
   async add (file: NewStoredFile): Promise<StoredFile> {
-    return await this.#record(file, null)
+    return await this.#keep(file, null)
   }
 
   /**
@@ -117,7 +127,7 @@ export class StoredFiles {
     try {
       await this.#save()
       await move()
-      return await this.#record(file, entry)
+      return await this.#keep(file, entry)
     } finally {
       // When it did not arrive, the next save forgets it, or the next start.
       this.#placing.delete(entry)
@@ -135,7 +145,7 @@ export class StoredFiles {
   /** Reads another server's record again when it was changed; of one of our own nothing new is to be learned. */
   async refresh (): Promise<void> {
     if (!this.#isReadOnly) return
-    const identity = await lookAt(this.#path).catch(() => null)
+    const identity = await lookAt(this.#record.path).catch(() => null)
     if (identity === this.#read || (identity !== null && this.#read !== null && isSameFile(identity, this.#read))) return
     await this.#load()
   }
@@ -185,17 +195,13 @@ export class StoredFiles {
     await this.#writing
   }
 
-  get #path (): string {
-    return join(this.#directory, stateFolder, 'stored.json')
-  }
-
   /** The regular file at this place, null when there is none. A link is none. */
   #look (path: string): Promise<FileIdentity | null> {
     return lookAt(join(this.#directory, path))
   }
 
   /** Records a file that lies in its place, instead of the entry that it had on its way, so that the record never has both. */
-  async #record (file: NewStoredFile, placing: StoredFile | null): Promise<StoredFile> {
+  async #keep (file: NewStoredFile, placing: StoredFile | null): Promise<StoredFile> {
     const identity = await this.#look(file.path).catch((error: unknown) => {
       throw new CodedError('STORE_FAILED', 'the stored file is not there', { cause: error })
     })
@@ -236,50 +242,26 @@ export class StoredFiles {
   }
 
   async #load (): Promise<void> {
-    let text
-    try {
-      // Before it is read: a change in between is read twice, not missed.
-      if (this.#isReadOnly) this.#read = await lookAt(this.#path)
-      text = await readFile(this.#path, 'utf8')
-    } catch (error) {
-      if (hasCode(error, 'ENOENT', 'ENOTDIR')) this.#entries.clear()
-      else await this.#putAside(error)
-      return
-    }
-    let parsed
-    try {
-      parsed = parseRecord(text)
-    } catch (error) {
-      await this.#putAside(error)
-      return
-    }
+    // Before it is read: a change in between is read twice, not missed.
+    if (this.#isReadOnly) this.#read = await lookAt(this.#record.path).catch(() => null)
+    const records = await this.#record.read()
     this.#entries.clear()
-    for (const entry of parsed.entries) this.#entries.set(keyOf(entry), entry)
-    if (parsed.rejected > 0) {
-      await this.#putAside(new Error(`${parsed.rejected} entries make no sense`))
-      await this.#save().catch((error: unknown) => {
-        // The entries count all the same; the next change writes them.
-        this.#log.warn({ err: error }, 'record of stored files cannot be written')
-      })
+    let rejected = 0
+    for (const fields of records) {
+      const entries = entriesOf(fields)
+      for (const entry of entries ?? [null]) {
+        if (entry === null) rejected++
+        else this.#entries.set(keyOf(entry), entry)
+      }
+    }
+    if (rejected > 0) {
+      await this.#record.putAside(new Error(`${rejected} entries make no sense`))
+      // Those that are left count all the same; where they cannot be written now, the next change does it.
+      if (this.#entries.size > 0) this.#saveUnasked()
     }
     const entries = this.list()
     for (let i = 0; i < entries.length; i += concurrency) {
       await Promise.all(entries.slice(i, i + concurrency).map(async (entry) => await this.check(entry)))
-    }
-  }
-
-  async #putAside (reason: unknown): Promise<void> {
-    if (this.#isReadOnly) {
-      this.#log.warn({ err: reason, path: this.#path }, 'record of stored files is damaged; its files count as placed ones')
-      return
-    }
-    const aside = `${this.#path}.corrupt-${Date.now()}`
-    try {
-      await rename(this.#path, aside)
-      this.#log.warn({ err: reason, path: aside }, 'record of stored files was damaged and is put aside; its files count as placed ones')
-    } catch (error) {
-      // A directory that cannot be written: what is cached there can be served all the same.
-      this.#log.warn({ err: reason, cause: error, path: this.#path }, 'record of stored files cannot be read; its files count as placed ones')
     }
   }
 
@@ -296,9 +278,8 @@ export class StoredFiles {
   }
 
   async #write (): Promise<void> {
-    const text = JSON.stringify({ version: formatVersion, files: [...this.list(), ...this.#placing] }, null, 2)
     try {
-      await writeFileAtomically(this.#path, text)
+      await this.#record.write({ files: [...this.list(), ...this.#placing] })
     } catch (error) {
       throw new CodedError('STORE_FAILED', 'the record of stored files cannot be written', { cause: error })
     }
@@ -323,13 +304,9 @@ async function lookAt (path: string): Promise<FileIdentity | null> {
   }
 }
 
-function parseRecord (text: string): { entries: StoredFile[], rejected: number } {
-  const record: unknown = JSON.parse(text)
-  if (typeof record !== 'object' || record === null || !('version' in record) || !('files' in record)) throw new Error('not a record')
-  if (record.version !== formatVersion) throw new Error(`format version ${String(record.version)}, not ${formatVersion}`)
-  if (!Array.isArray(record.files)) throw new Error('not a record')
-  const entries = record.files.map(parseEntry).filter((entry) => entry !== null)
-  return { entries, rejected: record.files.length - entries.length }
+/** null for an entry that makes no sense, and for a list that is none. */
+function entriesOf ({ files }: Fields): Array<StoredFile | null> | null {
+  return Array.isArray(files) ? files.map(parseEntry) : null
 }
 
 function parseEntry (value: unknown): StoredFile | null {

@@ -24,8 +24,8 @@ const hexId = /^[0-9a-f]{40}$/
  */
 export class DhtFile {
   readonly #path: string
-  readonly #isReadOnly: boolean
   readonly #log: Log
+  #isReadOnly: boolean
   #state: DhtState | null = null
   #saving: Promise<void> = Promise.resolve()
 
@@ -41,6 +41,8 @@ export class DhtFile {
     try {
       file.#state = parseDhtState(await readBounded(file.#path))
     } catch (error) {
+      // One of a newer version is its own: it is left as it is.
+      if (error instanceof NewerFormat) file.#isReadOnly = true
       const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT'
       if (!isMissing) log.warn({ path: file.#path, err: error }, 'what is known of the DHT cannot be read: it is found anew')
     }
@@ -69,10 +71,14 @@ export class DhtFile {
   }
 }
 
+class NewerFormat extends Error {}
+
 /** Throws for what is no state of a DHT; leaves out nodes that are none. */
 export function parseDhtState (text: string): DhtState {
   const found: unknown = JSON.parse(text)
-  if (typeof found !== 'object' || found === null || !('version' in found) || found.version !== formatVersion) throw new Error('it is of no known format')
+  if (typeof found !== 'object' || found === null || !('version' in found)) throw new Error('it is of no known format')
+  if (typeof found.version === 'number' && found.version > formatVersion) throw new NewerFormat(`a newer Self-Streme wrote it, in format ${found.version}`)
+  if (found.version !== formatVersion) throw new Error('it is of no known format')
   if (!('nodeId' in found) || typeof found.nodeId !== 'string' || !hexId.test(found.nodeId)) throw new Error('its node id is none')
   if (!('nodes' in found) || !Array.isArray(found.nodes)) throw new Error('it has no list of nodes')
   return { nodeId: found.nodeId, nodes: found.nodes.slice(0, mostNodes).filter(isNode) }

@@ -1,9 +1,8 @@
-import { readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { stateFolder } from '../cache/stored-files.ts'
 import { coalesce } from '../coalesce.ts'
 import { asCoded } from '../errors.ts'
-import { writeFileAtomically } from '../write-file.ts'
+import { StateRecord } from '../state-record.ts'
 import type { Log } from '../log.ts'
 import type { Hints } from './torrent.ts'
 
@@ -21,14 +20,12 @@ const FORMAT_VERSION = 1
 
 /** The record of added torrents, `.self-streme/added.json`, in the order in which they were added. */
 export class AddedTorrents {
-  readonly #path: string
+  readonly #record: StateRecord
   readonly #entries = new Map<string, AddedTorrent>()
-  readonly #write = coalesce(async () => {
-    await writeFileAtomically(this.#path, JSON.stringify({ version: FORMAT_VERSION, added: [...this.#entries.values()] }, null, 2))
-  })
+  readonly #write = coalesce(async () => { await this.#record.write({ added: [...this.#entries.values()] }) })
 
-  private constructor (directory: string) {
-    this.#path = join(directory, stateFolder, 'added.json')
+  private constructor (record: StateRecord) {
+    this.#record = record
   }
 
   /**
@@ -36,23 +33,23 @@ export class AddedTorrents {
    * is), what can be is kept.
    */
   static async open (directory: string, log: Log, { isReadOnly = false } = {}): Promise<AddedTorrents> {
-    const added = new AddedTorrents(directory)
-    try {
-      const record: unknown = JSON.parse(await readFile(added.#path, 'utf8'))
-      if (typeof record !== 'object' || record === null || !('added' in record) || !Array.isArray(record.added)) throw new Error('it is not a list of torrents')
-      const entries = record.added.map(parseEntry)
-      for (const entry of entries) if (entry !== null) added.#entries.set(entry.infohash, entry)
-      if (entries.includes(null)) throw new Error(`${entries.filter((entry) => entry === null).length} entries make no sense`)
-    } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return added
-      if (isReadOnly) {
-        log.warn({ err: error, path: added.#path }, 'the list of added torrents is damaged')
-        return added
+    const record = new StateRecord({
+      path: join(directory, stateFolder, 'added.json'),
+      version: FORMAT_VERSION,
+      title: 'list of added torrents',
+      without: 'what cannot be read of it is not listed, and not downloaded by itself',
+      isReadOnly,
+      log
+    })
+    const added = new AddedTorrents(record)
+    let rejected = 0
+    for (const { added: list } of await record.read()) {
+      for (const entry of Array.isArray(list) ? list.map(parseEntry) : [null]) {
+        if (entry === null) rejected++
+        else added.#entries.set(entry.infohash, entry)
       }
-      const aside = `${added.#path}.corrupt-${Date.now()}`
-      await rename(added.#path, aside).catch(() => { /* a directory that cannot be written: what was read counts all the same */ })
-      log.warn({ err: error, path: aside }, 'the list of added torrents was damaged and is put aside')
     }
+    if (rejected > 0) await record.putAside(new Error(`${rejected} entries make no sense`))
     return added
   }
 

@@ -33,7 +33,7 @@ t.test('an added torrent that was downloaded, and has gone from the cache since,
   const first = await startApp(t, env)
   t.equal((await post(first.url, { infoHash: torrent.infohash })).status, 202)
   await until('it is in the cache', async () => await statusOf(first.url) === 'cached')
-  await until('that is noted', async () => (await readFile(join(first.directory, '.self-streme', 'added.json'), 'utf8')).includes('"isDone": true'))
+  await until('that is noted', async () => (await readFile(join(first.directory, '.self-streme', 'added.json'), 'utf8')).includes('"isDone":true'))
   await first.app.close()
   await rm(join(first.directory, `${torrent.infohash}-Film.mp4`))
   await rm(join(first.directory, '.self-streme', 'partial'), { recursive: true, force: true })

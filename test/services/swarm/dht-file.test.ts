@@ -35,7 +35,7 @@ t.test('a read-only server reads it and writes nothing', async (t) => {
 
 t.test('a file that is not as it should be is ignored with a warning, and replaced', async (t) => {
   for (const [name, content] of [
-    ['nothing', ''], ['half of it', '{"version":1,"nodeId":"01'], ['another format', JSON.stringify({ version: 2, ...state })], ['a list', '[]'], ['null', 'null'],
+    ['nothing', ''], ['half of it', '{"version":1,"nodeId":"01'], ['another format', JSON.stringify({ version: '2', ...state })], ['a list', '[]'], ['null', 'null'],
     ['no node id', JSON.stringify({ version: 1, nodes: [] })], ['a short node id', JSON.stringify({ version: 1, nodeId: 'ab', nodes: [] })],
     ['nodes that are no list', JSON.stringify({ version: 1, nodeId: id, nodes: { length: 5 } })], ['far too much', JSON.stringify({ version: 1, ...state }) + ' '.repeat(1_000_000)]
   ] as const) {
