@@ -1,4 +1,5 @@
 import Fastify, { LogController } from 'fastify'
+import access from './plugins/access.ts'
 import bodies from './plugins/bodies.ts'
 import budget from './plugins/budget.ts'
 import cache from './plugins/cache.ts'
@@ -106,6 +107,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(preloads)
   await app.register(torrentHealth)
 
+  await app.register(access)
   await app.register(openapi, { schemas: sharedSchemas })
   await app.register(stream)
   await app.register(streamByName)

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { loginLink } from './services/access/login-link.ts'
 import { readConfig } from './services/config.ts'
 import { deadlines } from './services/deadlines.ts'
 import { allocatorSettings, memoryBudget, memoryLimits } from './services/memory-budget.ts'
@@ -27,6 +28,9 @@ try {
   const address = app.server.address()
   const port = typeof address === 'object' && address !== null ? address.port : config.PORT
   process.stdout.write(`Server listening on port ${port}\n`)
+  // Not by the logger: logs are collected, and this is said once.
+  const { newToken } = app.access
+  if (newToken !== null) process.stdout.write(`Log in as the owner (shown once; the token is in ${join(config.TORRENT_DOWNLOAD_PATH, '.self-streme', 'api-token')}): ${loginLink(newToken, config, port, process.env.SERVER_IP)}\n`)
 } catch (error) {
   await app.close().catch(() => {})
   exitWith(listenFailure(error))

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import fp from 'fastify-plugin'
+import { Refused } from '../services/access/refused.ts'
 import { CodedError } from '../services/errors.ts'
 import { corsHeaders } from '../services/http/cors.ts'
 import { pathMatcher } from '../services/http/path-matcher.ts'
@@ -165,6 +166,7 @@ function nothingServes ({ refusals, isTemporary, retryInMs }: NothingServes, req
 }
 
 function answerPlainError (error: FastifyError, request: FastifyRequest, reply: FastifyReply): ErrorBody {
+  if (error instanceof Refused) return turnAway(error, reply)
   const status = error.statusCode ?? 500
   if (error.validation !== undefined) {
     const details = detailsOf(error, request)
@@ -175,6 +177,13 @@ function answerPlainError (error: FastifyError, request: FastifyRequest, reply: 
   if (status < 500) return refuse(reply, status, { message: error.message })
   request.log.error({ err: error }, 'request failed')
   return refuse(reply, status, { message: 'The server failed; its log says more.' })
+}
+
+/** RFC 9110 section 11.6.1: a 401 says how to log in. */
+function turnAway ({ status, code, message, suggestion, retryAfterSeconds }: Refused, reply: FastifyReply): ErrorBody {
+  if (status === 401) reply.header('WWW-Authenticate', 'Bearer realm="Self-Streme"')
+  if (retryAfterSeconds !== null) reply.header('Retry-After', retryAfterSeconds)
+  return refuse(reply, status, { message, code, ...suggestion === null ? {} : { suggestion } })
 }
 
 /** Of each field that failed its schema: where it is, what came, and what may. */

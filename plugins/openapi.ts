@@ -1,6 +1,7 @@
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import fp from 'fastify-plugin'
+import { declareRoutes } from './access.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import type { TSchema } from 'typebox'
 
@@ -39,11 +40,14 @@ export default fp<{ readonly schemas: readonly TSchema[] }>(async function opena
     refResolver: { buildLocalReference: ({ $id }, _base, _fragment, i) => typeof $id === 'string' ? $id : `schema-${i}` }
   })
 
-  await fastify.register(swaggerUi, {
-    routePrefix: '/docs',
-    staticCSP: uiPolicy,
-    uiConfig: { deepLinking: true, tryItOutEnabled: true },
-    // A relative address counts from the document; the UI's own copy of it is one folder further down than /openapi.json.
-    transformSpecification: (document) => ({ ...document, servers: [{ url: BASE_URL ?? '../' }] })
+  await fastify.register(async (docs) => {
+    declareRoutes(docs, 'public')
+    await docs.register(swaggerUi, {
+      routePrefix: '/docs',
+      staticCSP: uiPolicy,
+      uiConfig: { deepLinking: true, tryItOutEnabled: true },
+      // A relative address counts from the document; the UI's own copy of it is one folder further down than /openapi.json.
+      transformSpecification: (document) => ({ ...document, servers: [{ url: BASE_URL ?? '../' }] })
+    })
   })
 }, { name: 'openapi', dependencies: ['config'] })

@@ -67,7 +67,7 @@ const clear = {
 const cache: FastifyPluginAsyncTypebox = async (fastify) => {
   const { budget, lastUse } = fastify
 
-  fastify.get('/api/cache', { schema: list }, async (request, reply) => {
+  fastify.get('/api/cache', { schema: list, config: { access: 'list' } }, async (request, reply) => {
     const { offset, limit } = request.query
     reply.header('Cache-Control', 'no-store')
     const all = await budget.list()
@@ -76,21 +76,21 @@ const cache: FastifyPluginAsyncTypebox = async (fastify) => {
     return { success: true, data: { entries, used: usedBytes, limit: limitBytes, free: freeBytes, minFree: minFreeBytes, accounting }, total: all.length, offset, limit }
   })
 
-  fastify.post('/api/cache/:infoHash/pin', { schema: pin }, async (request, reply) => {
+  fastify.post('/api/cache/:infoHash/pin', { schema: pin, config: { access: 'manage' } }, async (request, reply) => {
     const infohash = parseInfohash(request.params.infoHash)
     if (infohash === null || !await budget.has(infohash)) return notFound(reply, request.params.infoHash)
     await lastUse.pin(infohash)
     return { success: true, data: { infoHash: infohash, isPinned: true } }
   })
 
-  fastify.delete('/api/cache/:infoHash/pin', { schema: unpin }, async (request, reply) => {
+  fastify.delete('/api/cache/:infoHash/pin', { schema: unpin, config: { access: 'manage' } }, async (request, reply) => {
     const infohash = parseInfohash(request.params.infoHash)
     if (infohash === null || !lastUse.isPinned(infohash)) return notFound(reply, request.params.infoHash)
     await lastUse.unpin(infohash)
     return { success: true, data: { infoHash: infohash, isPinned: false } }
   })
 
-  fastify.delete('/api/cache/:infoHash', { schema: remove }, async (request, reply) => {
+  fastify.delete('/api/cache/:infoHash', { schema: remove, config: { access: 'manage' } }, async (request, reply) => {
     const infohash = parseInfohash(request.params.infoHash)
     if (infohash === null) return notFound(reply, request.params.infoHash)
     const removal = await budget.remove(infohash)
@@ -103,7 +103,7 @@ const cache: FastifyPluginAsyncTypebox = async (fastify) => {
     }
   })
 
-  fastify.delete('/api/cache', { schema: clear }, async () => {
+  fastify.delete('/api/cache', { schema: clear, config: { access: 'manage' } }, async () => {
     const { files, countedBytes, kept } = await budget.clear()
     return { success: true, data: { removed: files, size: countedBytes, kept } }
   })

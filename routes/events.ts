@@ -28,11 +28,13 @@ const response = {
 const events: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/api/events', {
     exposeHeadRoute: false,
+    config: { access: 'list' },
     schema: { tags: ['events'], summary: 'What happens in the server', querystring, headers, response }
   }, async (request, reply) => follow(request, reply, null, request.query.lastEventId))
 
   fastify.get('/api/torrents/:infoHash/events', {
     exposeHeadRoute: false,
+    config: { access: 'list' },
     schema: { tags: ['events'], summary: 'What happens to one torrent', params: infoHashParams, querystring, headers, response: { ...response, ...errors({ 404: 'this is no infohash' }) } }
   }, async (request, reply) => {
     const infohash = parseInfohash(request.params.infoHash)

@@ -31,9 +31,9 @@ const readySchema = {
 const health: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.addHook('onRequest', async (_request, reply) => { reply.header('Cache-Control', 'no-store') })
 
-  fastify.get('/health', { schema: healthSchema }, async () => ({ status: 'ok' }))
+  fastify.get('/health', { schema: healthSchema, config: { access: 'public' } }, async () => ({ status: 'ok' }))
 
-  fastify.get('/ready', { schema: readySchema }, async (_request, reply) => {
+  fastify.get('/ready', { schema: readySchema, config: { access: 'public' } }, async (_request, reply) => {
     const { swarm, sources, config } = fastify
     const readiness = fastify.readiness()
     if (readiness.status === 'unavailable') return await reply.code(503).send(readiness)

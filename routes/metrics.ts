@@ -10,7 +10,7 @@ const schema = {
 
 /** What the server counts, in Prometheus' text format; no infohash, no name of a file, no client is in it. */
 const metrics: FastifyPluginAsyncTypebox = async (fastify) => {
-  fastify.get('/metrics', { schema }, async (_request, reply) => {
+  fastify.get('/metrics', { schema, config: { access: 'list' } }, async (_request, reply) => {
     reply.header('Cache-Control', 'no-store').type(fastify.metrics.contentType)
     return await fastify.metrics.metrics()
   })

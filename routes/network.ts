@@ -63,7 +63,7 @@ const network: FastifyPluginAsyncTypebox = async (fastify) => {
   const { config, swarm } = fastify
   const off = sourcesOff(config).p2p ?? ''
 
-  fastify.get('/api/network', { schema }, async (_request, reply) => {
+  fastify.get('/api/network', { schema, config: { access: 'list' } }, async (_request, reply) => {
     reply.header('Cache-Control', 'no-store')
     return { success: true, data: report() }
   })

@@ -9,7 +9,7 @@ const openapi: FastifyPluginAsyncTypebox = async (fastify) => {
     summary: 'This document',
     response: { 200: Type.Unsafe<object>({ type: 'object', additionalProperties: true, description: 'OpenAPI 3.1', headers: commonHeaders }), ...errors({}) }
   }
-  fastify.get('/openapi.json', { schema }, async (_request, reply) => {
+  fastify.get('/openapi.json', { schema, config: { access: 'public' } }, async (_request, reply) => {
     reply.header('Cache-Control', 'no-cache')
     return { ...fastify.swagger(), servers: [{ url: fastify.config.BASE_URL ?? './' }] }
   })

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import fastifyStatic from '@fastify/static'
 import { Type } from 'typebox'
+import { declareRoutes } from '../plugins/access.ts'
 import { commonHeaders, errors } from './schemas.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
@@ -25,6 +26,7 @@ const schema = {
 
 /** The page to add and watch torrents, and the files it needs. */
 const pages: FastifyPluginAsyncTypebox = async (fastify) => {
+  declareRoutes(fastify, 'public')
   fastify.addHook('onRequest', async (_request, reply) => { reply.headers(safety) })
   await fastify.register(fastifyStatic, { root: join(import.meta.dirname, '..', 'public'), prefix: '/assets/', cacheControl: false })
 

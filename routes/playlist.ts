@@ -28,7 +28,7 @@ const playlist: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.addHook('onRequest', async (_request, reply) => { reply.headers(corsHeaders) })
   fastify.setErrorHandler<FastifyError>(answerStreamError)
 
-  fastify.get('/stream/proxy/:infoHash/playlist.m3u', { schema }, async (request, reply) => {
+  fastify.get('/stream/proxy/:infoHash/playlist.m3u', { schema, config: { access: 'stream' } }, async (request, reply) => {
     const where = whereOf(request, { ...request.params, ...request.query })
     const { infohash, trackers } = where
     const fileIndex = fileIndexOf(request.query.fileIndex ?? '')

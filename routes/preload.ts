@@ -68,7 +68,7 @@ const cancelSchema = {
 const preloadRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
   const { preloads } = fastify
 
-  fastify.post(path, { schema: startSchema }, async (request, reply) => {
+  fastify.post(path, { schema: startSchema, config: { access: 'add' } }, async (request, reply) => {
     const infohash = parseInfohash(request.params.infoHash)
     if (infohash === null) return notFound(reply, request.params.infoHash)
     const { fileIndex = null, range = null } = request.body ?? {}
@@ -81,14 +81,14 @@ const preloadRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
     return { success: true, data: present(preload) }
   })
 
-  fastify.get(path, { schema: listSchema }, async (request, reply) => {
+  fastify.get(path, { schema: listSchema, config: { access: 'status' } }, async (request, reply) => {
     const infohash = parseInfohash(request.params.infoHash)
     if (infohash === null) return notFound(reply, request.params.infoHash)
     reply.header('Cache-Control', 'no-store')
     return { success: true, data: preloads.of(infohash).map(present) }
   })
 
-  fastify.delete(path, { schema: cancelSchema }, async (request, reply) => {
+  fastify.delete(path, { schema: cancelSchema, config: { access: 'manage' } }, async (request, reply) => {
     const infohash = parseInfohash(request.params.infoHash)
     if (infohash === null) return notFound(reply, request.params.infoHash)
     return { success: true, data: { infoHash: infohash, cancelled: preloads.cancel(infohash, request.query.fileIndex ?? null) } }

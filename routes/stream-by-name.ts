@@ -52,13 +52,14 @@ const streamByName: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.setErrorHandler<FastifyError>(answerStreamError)
 
   for (const [path, schema] of [[namedPath, { ...preflightSchema, params: namedSchema.params }], [magnetPath, preflightSchema]] as const) {
-    fastify.options(path, { schema }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
+    fastify.options(path, { schema, config: { access: 'public' } }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
   }
 
   fastify.route({
     method: ['GET', 'HEAD'],
     url: namedPath,
     schema: namedSchema,
+    config: { access: 'stream' },
     exposeHeadRoute: false,
     async handler (request, reply) {
       const { infoHash, fileIndex } = request.params
@@ -70,10 +71,12 @@ const streamByName: FastifyPluginAsyncTypebox = async (fastify) => {
     method: ['GET', 'HEAD'],
     url: magnetPath,
     schema: magnetSchema,
+    config: { access: 'stream' },
     exposeHeadRoute: false,
     async handler (request, reply) {
       const { uri = '', fileIndex, download } = request.query
       const { infohash, trackers, selectOnly, name, webSeeds, acceptableSources, exactSources, peers } = magnetOf(uri)
+      await fastify.access.admit(request, 'stream', infohash)
       const wanted = wantedOf(request, { infoHash: infohash, tr: trackers, fileIndex: fileIndex ?? selectOnly[0]?.toString() })
       return await sendStream(request, reply, { ...wanted, hints: { name, webSeeds, acceptableSources, exactSources, peers } }, isYes(download))
     }

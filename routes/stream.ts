@@ -27,9 +27,9 @@ const stream: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.addHook('onRequest', async (_request, reply) => { reply.headers(corsHeaders) })
   fastify.setErrorHandler<FastifyError>(answerStreamError)
 
-  fastify.options(path, { schema: preflightSchema }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
+  fastify.options(path, { schema: preflightSchema, config: { access: 'public' } }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
 
-  fastify.get(statusPath, { schema: statusSchema }, async (request, reply) => {
+  fastify.get(statusPath, { schema: statusSchema, config: { access: 'status' } }, async (request, reply) => {
     const infohash = infohashOf(request.params.infoHash)
     reply.header('Cache-Control', 'no-store')
     return await streamStatus(infohash, fastify)
@@ -39,6 +39,7 @@ const stream: FastifyPluginAsyncTypebox = async (fastify) => {
     method: ['GET', 'HEAD'],
     url: path,
     schema,
+    config: { access: 'stream' },
     exposeHeadRoute: false,
     async handler (request, reply) {
       const { download, ...query } = request.query

@@ -52,10 +52,10 @@ const subtitles: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.setErrorHandler<FastifyError>(answerStreamError)
 
   for (const url of [path, rawPath, vttPath]) {
-    fastify.options(url, { schema: preflightSchema }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
+    fastify.options(url, { schema: preflightSchema, config: { access: 'public' } }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
   }
 
-  fastify.get(path, { schema: listSchema }, async (request, reply) => {
+  fastify.get(path, { schema: listSchema, config: { access: 'stream' } }, async (request, reply) => {
     const where = whereOf(request, { ...request.params, ...request.query })
     const video = fileIndexOf(request.query.fileIndex ?? '')
     const links = linksOf(request)
@@ -82,6 +82,7 @@ const subtitles: FastifyPluginAsyncTypebox = async (fastify) => {
     exposeHeadRoute: false,
     url: `${path}/:fileIndex(^\\d{1,15}$)`,
     schema: rawSchema,
+    config: { access: 'stream' },
     async handler (request, reply) {
       const { infoHash, fileIndex } = request.params
       const signal = signalOfReply(reply)
@@ -95,6 +96,7 @@ const subtitles: FastifyPluginAsyncTypebox = async (fastify) => {
     exposeHeadRoute: false,
     url: vttPath,
     schema: vttSchema,
+    config: { access: 'stream' },
     async handler (request, reply) {
       const { infoHash, fileIndex } = request.params
       const signal = signalOfReply(reply)

@@ -32,7 +32,7 @@ const schema = {
 
 /** What is known of a torrent that nobody has started. */
 const torrentHealth: FastifyPluginAsyncTypebox = async (fastify) => {
-  fastify.get('/api/torrents/:infoHash/health', { schema }, async (request, reply) => {
+  fastify.get('/api/torrents/:infoHash/health', { schema, config: { access: 'stream' } }, async (request, reply) => {
     const { infoHash } = request.params
     if (parseInfohash(infoHash) === null) return refuse(reply, 404, { error: 'Torrent not found', infoHash })
     const { infohash, trackers } = whereOf(request, { infoHash, ...request.query })

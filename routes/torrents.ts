@@ -112,7 +112,7 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
 
   acceptTorrents(fastify)
 
-  fastify.post('/api/torrents', { schema: add, attachValidation: true, config: { tooLarge: 'JSON may have 1 MiB, a .torrent 10 MiB.' } }, async (request, reply) => {
+  fastify.post('/api/torrents', { schema: add, attachValidation: true, config: { access: 'add', tooLarge: 'JSON may have 1 MiB, a .torrent 10 MiB.' } }, async (request, reply) => {
     // Its own error for a body with nothing in it, whatever else is wrong with that.
     const given = givenOf(request.body)
     if (!given.torrent && !given.magnetUri && !given.infoHash) return refuse(reply, 400, { error: 'magnetUri or infoHash is required' })
@@ -120,6 +120,7 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     const addition = additionOf(given)
     if (addition === null) return refuse(reply, 400, { error: 'magnetUri or infoHash is required' })
     const { infohash } = addition
+    await fastify.access.admit(request, 'add', infohash)
     const refused = await torrentList.add(addition)
     if (refused === 'read-only') return refuse(reply, 403, { error: 'Read only', message: 'CACHE_READ_ONLY=true: nothing is added.' })
     if (refused === 'full') return refuse(reply, 503, { message: 'too many torrents were added: delete some first' })
@@ -129,7 +130,7 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     return { success: true, data: await withFiles(status) }
   })
 
-  fastify.get('/api/torrents', { schema: list }, async (request, reply) => {
+  fastify.get('/api/torrents', { schema: list, config: { access: 'list' } }, async (request, reply) => {
     const { offset, limit } = request.query
     reply.header('Cache-Control', 'no-store')
     const { lastEventId } = live
@@ -137,7 +138,7 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     return { success: true, data: entries.map((status) => torrentView(status, config.BASE_URL)), total, offset, limit, lastEventId }
   })
 
-  fastify.get('/api/torrents/:infoHash', { schema: detail }, async (request, reply) => {
+  fastify.get('/api/torrents/:infoHash', { schema: detail, config: { access: 'status' } }, async (request, reply) => {
     const { lastEventId } = live
     const status = await find(request.params.infoHash)
     if (status === null) return notFound(reply, request.params.infoHash)
@@ -145,7 +146,7 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     return { success: true, data: await withFiles(status), lastEventId }
   })
 
-  fastify.get('/api/torrents/:infoHash/files', { schema: files }, async (request, reply) => {
+  fastify.get('/api/torrents/:infoHash/files', { schema: files, config: { access: 'status' } }, async (request, reply) => {
     const { offset, limit } = request.query
     const status = await find(request.params.infoHash)
     if (status === null) return notFound(reply, request.params.infoHash)
@@ -153,7 +154,7 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     return { success: true, ...await filesOf(status, { offset, limit }), offset, limit }
   })
 
-  fastify.get('/api/torrents/:infoHash/pieces', { schema: pieces }, async (request, reply) => {
+  fastify.get('/api/torrents/:infoHash/pieces', { schema: pieces, config: { access: 'status' } }, async (request, reply) => {
     const status = await find(request.params.infoHash)
     if (status === null) return notFound(reply, request.params.infoHash)
     reply.header('Cache-Control', 'no-store')
@@ -163,7 +164,7 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     return { success: true, data: { pieceCount, pieceLength, verified: verifiedCount, bitfield: Buffer.from(bitfield).toString('base64'), inFlight } }
   })
 
-  fastify.delete('/api/torrents/:infoHash', { schema: removal }, async (request, reply) => {
+  fastify.delete('/api/torrents/:infoHash', { schema: removal, config: { access: 'manage' } }, async (request, reply) => {
     const infohash = parseInfohash(request.params.infoHash)
     const { deleteFiles } = request.query
     // One that waits would begin the torrent anew.

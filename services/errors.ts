@@ -34,7 +34,9 @@ export const reasonCodes = {
   SHUTTING_DOWN: { isTemporary: true, isFinal: false, rests: null },
   DELETED: { isTemporary: false, isFinal: true, rests: null },
   STORE_CLOSED: { isTemporary: true, isFinal: false, rests: null },
-  STORE_FAILED: { isTemporary: true, isFinal: false, rests: null }
+  STORE_FAILED: { isTemporary: true, isFinal: false, rests: null },
+  TOKEN_NEEDED: { isTemporary: false, isFinal: true, rests: null },
+  TOKEN_WRONG: { isTemporary: false, isFinal: true, rests: null }
 } as const
 
 export type ReasonCode = keyof typeof reasonCodes

@@ -5,14 +5,16 @@ import { dirname, resolve } from 'node:path'
 /**
  * Replaces a file so that at any moment, a crash or power cut included, the name holds the old content or the new one,
  * whole: written beside, synced, renamed, and the folder synced. Creates the folder. Throws what the file system says.
+ *
+ * @param mode who may read it, from its first byte on.
  */
-export async function writeFileAtomically (path: string, content: string | Uint8Array): Promise<void> {
+export async function writeFileAtomically (path: string, content: string | Uint8Array, mode = 0o666): Promise<void> {
   const folder = dirname(path)
   await makeFolder(folder)
   // Two writers at a time must not write into each other's file.
   const temporary = `${path}.${randomUUID()}.tmp`
   try {
-    const handle = await open(temporary, 'wx')
+    const handle = await open(temporary, 'wx', mode)
     try {
       await handle.writeFile(content)
       await handle.sync()

@@ -113,7 +113,9 @@ t.test('a mirror that lies and one that stalls can be seen, and only mirrors of 
 t.test('nothing in it tells what is watched, or by whom', async (t) => {
   const { url } = await startApp(t, { SOURCE_HEDGE_DELAY: '50', API_TOKEN: 'top-secret' })
   await fetch(`${url}/stream/proxy/${nobodys}`)
-  const text = await (await fetch(`${url}/metrics`)).text()
+  t.equal((await fetch(`${url}/metrics`)).status, 401)
+  const text = await (await fetch(`${url}/metrics`, { headers: { Authorization: 'Bearer top-secret' } })).text()
+  t.match(text, /self_streme_info/)
   t.notMatch(text, /[0-9a-f]{40}|127\.0\.0\.1|top-secret/)
 })
 

@@ -23,7 +23,7 @@ t.test('each route answers beside its neighbours, and beside the patterns that s
     '/:config/manifest.json': 'manifest with config',
     '/t/:secret/*': 'secret'
   }
-  for (const [url, name] of Object.entries(free)) app.get(url, async () => ({ name }))
+  for (const [url, name] of Object.entries(free)) app.get(url, { config: { access: 'public' } }, async () => ({ name }))
   await app.ready()
 
   for (const [url, name] of [

@@ -1,0 +1,102 @@
+import fp from 'fastify-plugin'
+import { Gate } from '../services/access/gate.ts'
+import { openSecret } from '../services/access/token.ts'
+import { isMockHash } from '../services/mock/mock-hashes.ts'
+import { parseInfohash } from '../services/torrent/infohash.ts'
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
+import type { Asking } from '../services/access/gate.ts'
+import type { Action } from '../services/access/may-do.ts'
+
+/**
+ * What a route is, for the table of who may do what. `stream`: it starts a torrent; `status`: it tells of one and starts
+ * nothing. Of an infohash that nobody knows both are `add`. The rest as in services/access/may-do.ts.
+ */
+export type RouteAccess = 'public' | 'status' | 'stream' | 'add' | 'list' | 'manage'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Each route has to say; the server does not start with one that does not. */
+    access?: RouteAccess
+  }
+  interface FastifyInstance {
+    access: Access
+  }
+}
+
+export interface Access {
+  /** The token, if it was made at this start and nobody knows it yet. */
+  readonly newToken: string | null
+  /** Throws Refused unless this client may do this with the infohash. For routes whose infohash is not in their path. */
+  admit (request: FastifyRequest, access: RouteAccess, infohash: string): Promise<void>
+  /** Throws Refused unless this client may do this. For routes of which only a part is for everybody. */
+  require (request: FastifyRequest, action: Action): void
+}
+
+export default fp(async function access (fastify) {
+  const { config, log, torrentList, cache, stored } = fastify
+  const { value: madeToken, isNew } = config.API_TOKEN === null
+    ? await openSecret(config.TORRENT_DOWNLOAD_PATH, 'api-token', { isReadOnly: config.CACHE_READ_ONLY, log })
+    : { value: config.API_TOKEN, isNew: false }
+  const gate = new Gate({ token: madeToken, trustsNobody: config.API_TOKEN !== null || config.isPanel, mode: config.STREAM_ACCESS })
+
+  const routes: RouteOptions[] = []
+  fastify.addHook('onRoute', (route) => { routes.push(route) })
+  fastify.addHook('onReady', async () => {
+    const silent = routes.filter(({ config }) => config?.access === undefined).map(({ method, url }) => `${[method].flat().join(', ')} ${url}`)
+    if (silent.length > 0) throw new Error(`who may use ${silent.join('; ')}? Each route says so: config: { access: … }`)
+  })
+
+  const access: Access = {
+    newToken: isNew ? madeToken : null,
+    async admit (request, access, infohash) {
+      gate.check(await actionOf(access, infohash), askingOf(request))
+    },
+    require (request, action) {
+      gate.check(action, askingOf(request))
+    }
+  }
+  fastify.decorate('access', access)
+
+  // After the route's own onRequest: a refusal has the route's CORS headers. Before any body is read.
+  fastify.addHook('preParsing', async (request, _reply, payload) => {
+    const { access: wanted } = request.routeOptions.config
+    // A path that is no route tells nothing.
+    if (wanted === undefined || wanted === 'public') return payload
+    if (wanted === 'list' || wanted === 'manage') {
+      access.require(request, wanted)
+      return payload
+    }
+    const infohash = infohashOf(request)
+    // One that is none gets the answer that says so; where it comes with the query or the body, the route asks.
+    if (infohash !== null) await access.admit(request, wanted, infohash)
+    else if (wanted === 'add') access.require(request, 'add')
+    return payload
+  })
+
+  async function actionOf (access: RouteAccess, infohash: string): Promise<Action> {
+    if (access !== 'stream' && access !== 'status') return access
+    // Elsewhere the table asks the same of both.
+    if (gate.mode !== 'known') return 'stream'
+    return await isKnown(infohash) ? 'stream' : 'add'
+  }
+
+  /** Is it cached, or was it added? The mock is neither, and costs nobody anything. */
+  async function isKnown (infohash: string): Promise<boolean> {
+    if (torrentList.isAdded(infohash) || (config.ENABLE_MOCK && isMockHash(infohash))) return true
+    return stored.list().some((file) => file.infohash === infohash) || await cache.find(infohash, null, null) !== null
+  }
+}, { name: 'access', dependencies: ['config', 'errors', 'torrent-list', 'cache', 'stored-files'] })
+
+/** All routes of this scope and below are of this kind: for plugins of others, whose routes cannot say so. */
+export function declareRoutes (scope: FastifyInstance, access: RouteAccess): void {
+  scope.addHook('onRoute', (route) => { route.config = { ...route.config, access } })
+}
+
+function askingOf ({ raw, headers }: FastifyRequest): Asking {
+  return { peer: raw.socket.remoteAddress, headers }
+}
+
+function infohashOf ({ params }: FastifyRequest): string | null {
+  const infoHash = typeof params === 'object' && params !== null && 'infoHash' in params ? params.infoHash : null
+  return typeof infoHash === 'string' ? parseInfohash(infoHash) : null
+}
