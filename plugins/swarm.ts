@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { memoryBudget, memoryLimits } from '../services/memory-budget.ts'
 import { sourcesOff } from '../services/filling.ts'
 import { DhtFile } from '../services/swarm/dht-file.ts'
+import { SharesFile } from '../services/swarm/shares-file.ts'
 import { Swarm } from '../services/swarm/swarm.ts'
 
 declare module 'fastify' {
@@ -19,6 +20,7 @@ export default fp(async function swarm (fastify) {
   if (isOn && config.P2P_BLOCKLIST !== null) await checkReadable('P2P_BLOCKLIST', config.P2P_BLOCKLIST)
   const isPortShared = config.TORRENT_PORT === config.PORT && config.PORT !== 0
   const { swarmHeapMb, piecesInFlightBytes } = memoryBudget(memoryLimits())
+  const kept = { directory: config.TORRENT_DOWNLOAD_PATH, isReadOnly: config.CACHE_READ_ONLY, log: fastify.log }
   const swarm = isOn
     ? new Swarm({
       port: config.TORRENT_PORT,
@@ -28,10 +30,12 @@ export default fp(async function swarm (fastify) {
       dhtBootstrap: config.DHT_BOOTSTRAP,
       iceServers: iceServers(config),
       staticPeers: config.STATIC_PEERS,
-      dhtFile: await DhtFile.open({ directory: config.TORRENT_DOWNLOAD_PATH, isReadOnly: config.CACHE_READ_ONLY, log: fastify.log }),
+      dhtFile: await DhtFile.open(kept),
+      sharesFile: await SharesFile.open(kept),
       blocklistPath: config.P2P_BLOCKLIST,
       uploadLimitBytes: config.UPLOAD_LIMIT === null ? -1 : config.UPLOAD_LIMIT * 1000,
       downloadLimitBytes: config.DOWNLOAD_LIMIT === null ? -1 : config.DOWNLOAD_LIMIT * 1000,
+      seedRatio: config.SEED_RATIO,
       isPortMappingEnabled: config.ENABLE_PORT_MAPPING,
       isLsdEnabled: !config.isPanel,
       stunServers: config.STUN_SERVERS,

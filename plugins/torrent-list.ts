@@ -9,13 +9,14 @@ declare module 'fastify' {
 }
 
 export default fp(async function torrentList (fastify) {
-  const { sources, torrents, cache, stored, events, log, config } = fastify
+  const { sources, swarm, torrents, cache, stored, events, log, config } = fastify
   const list = await TorrentList.open({
     directory: config.TORRENT_DOWNLOAD_PATH,
     sources,
     torrents,
     cache,
     stored,
+    ...swarm === null ? {} : { sharesOf: (infohash: string) => swarm.sharesOf(infohash) },
     events,
     isReadOnly: config.CACHE_READ_ONLY,
     log,
@@ -24,4 +25,4 @@ export default fp(async function torrentList (fastify) {
   })
   fastify.decorate('torrentList', list)
   fastify.addHook('preClose', async () => { await list.close() })
-}, { name: 'torrent-list', dependencies: ['config', 'events', 'source-chain', 'torrents', 'cache'] })
+}, { name: 'torrent-list', dependencies: ['config', 'events', 'source-chain', 'torrents', 'cache', 'swarm'] })

@@ -20,6 +20,8 @@ export const torrentFields = {
   downloaded: Type.Integer({ description: 'bytes of them that are here, verified' }),
   progress: Type.Number({ minimum: 0, maximum: 1 }),
   downloadSpeed: Type.Integer({ description: 'bytes per second' }),
+  uploaded: Type.Integer({ description: 'bytes given to peers, over all the times it ran' }),
+  ratio: Type.Number({ minimum: 0, description: 'of that to what was downloaded: with SEED_RATIO it has given enough' }),
   peers: Type.Integer(),
   source: nullable(Type.String({ description: 'where the download comes from' })),
   http: nullable(httpSchema),

@@ -97,9 +97,9 @@ const swarm = {
   TURN_URLS: list([], 'turn-urls', 'Relays for WebRTC peers, for where no direct path opens; with them, TURN_USERNAME and TURN_CREDENTIAL must be set.'),
   TURN_USERNAME: optional(Type.String(), 'User name at the relays.'),
   TURN_CREDENTIAL: optional(Type.String(), 'Password at the relays.', secret),
-  UPLOAD_LIMIT: optional(Type.Integer({ minimum: 0, maximum: 10_000_000 }), 'Most that is uploaded to peers (KB/s of 1000 bytes). A full uplink slows downloads; 0 uploads nothing, and peers give less back.'),
+  UPLOAD_LIMIT: optional(Type.Integer({ minimum: 0, maximum: 10_000_000 }), 'Most that is uploaded to peers (KB/s of 1000 bytes). A full uplink slows what you watch: four fifths of it is a good value. 0 uploads nothing, and peers give less back.'),
   DOWNLOAD_LIMIT: optional(Type.Integer({ minimum: 1, maximum: 10_000_000 }), 'Most that is downloaded from peers (KB/s of 1000 bytes). Below the bit rate of the film it stalls.'),
-  SEED_RATIO: Type.Number({ default: 1, minimum: 0, maximum: 1000, description: 'Seed until this share of the download was given back. 0: stop when done, as panels with counted traffic want.', ...reserved, panelDefault: 0 })
+  SEED_RATIO: Type.Number({ default: 1, minimum: 0, maximum: 1000, description: 'Seed until this share of the download was given back. 0: stop when nothing is missing any more, as panels with counted traffic want.', panelDefault: 0 })
 }
 
 const http = {

@@ -30,6 +30,12 @@ export const deadlines = {
   handshakeMs: 4_000,
   /** The first bytes of a connection to a port that HTTP shares with others. */
   firstBytesMs: 5_000,
+  /** A torrent that misses nothing gives to its peers so long as one that does: readers pause for a moment. */
+  reciprocityMs: 10_000,
+  /** A torrent that runs for others alone, and of which nobody takes anything. */
+  seedQuietMs: 1_800_000,
+  /** Whether it still does is looked at so often. */
+  seedCheckMs: 10_000,
   /** A router that is asked to forward a port; that is looked for. */
   routerMs: 4_000,
   /** A relay's answer to our wish to be introduced (BEP 55). */

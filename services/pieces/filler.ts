@@ -29,6 +29,8 @@ export interface Filler {
   readonly isHopeful: boolean
   /** Everybody who might know of somebody was asked, and there is nobody. It goes on looking. */
   readonly isBarren?: boolean
+  /** It gives to others what is here, and it is worth going on when nobody reads. */
+  readonly isSeeding?: boolean
   /** Why it gave up for good, or null. */
   readonly failure: CodedError | null
   /** Looks at its demand once more, as if it had just changed. Safe at any time, and cheap where nothing did. */

@@ -68,8 +68,8 @@ export async function openClient (Client: typeof WebTorrent, options: HostOption
     natUpnp: false,
     natPmp: false,
     webSeeds: false,
-    downloadLimit: options.downloadLimitBytes,
-    uploadLimit: options.uploadLimitBytes
+    // The other way blocks wait in a queue: here our own requests would wait behind them.
+    downloadLimit: options.downloadLimitBytes
   })
   await once(client, 'listening')
   // It cannot do without one.

@@ -1,8 +1,8 @@
-import { open } from 'node:fs/promises'
 import { isIPv4 } from 'node:net'
 import { join } from 'node:path'
 import { stateFolder } from '../cache/stored-files.ts'
 import type { Log } from '../log.ts'
+import { readBounded } from '../read-bounded.ts'
 import { writeFileAtomically } from '../write-file.ts'
 
 /** What a node of the DHT knows that is worth keeping: who it is, and whom it knows (BEP 5). */
@@ -39,7 +39,7 @@ export class DhtFile {
   static async open ({ directory, isReadOnly = false, log }: { readonly directory: string, readonly isReadOnly?: boolean, readonly log: Log }): Promise<DhtFile> {
     const file = new DhtFile(directory, isReadOnly, log)
     try {
-      file.#state = parseDhtState(await readBounded(file.#path))
+      file.#state = parseDhtState(await readBounded(file.#path, mostBytes))
     } catch (error) {
       // One of a newer version is its own: it is left as it is.
       if (error instanceof NewerFormat) file.#isReadOnly = true
@@ -87,15 +87,4 @@ export function parseDhtState (text: string): DhtState {
 function isNode (node: unknown): node is string {
   const [, host, port] = typeof node === 'string' ? /^([\d.]{7,15}):(\d{1,5})$/.exec(node) ?? [] : []
   return host !== undefined && isIPv4(host) && Number(port) > 0 && Number(port) < 65536
-}
-
-async function readBounded (path: string): Promise<string> {
-  const handle = await open(path)
-  try {
-    const { size } = await handle.stat()
-    if (size > mostBytes) throw new Error(`it is larger than ${mostBytes} bytes`)
-    return await handle.readFile('utf8')
-  } finally {
-    await handle.close()
-  }
 }

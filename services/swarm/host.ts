@@ -18,6 +18,8 @@ import { mayDial, mayDialAnywhere } from './peer-policy.ts'
 import { shareOf } from './shares.ts'
 import { Sightings } from './sightings.ts'
 import { TrackerMemory } from './tracker-memory.ts'
+import { UploadQueue } from './upload-queue.ts'
+import type { WireTaker } from './internals/uploads.ts'
 import type WebTorrent from 'webtorrent'
 
 /**
@@ -57,6 +59,8 @@ let fetcher: Fetcher | null = null
 let options: HostOptions | null = null
 let sightings: Sightings | null = null
 let forwarding: Forwarding | null = null
+/** What peers of all torrents wait for. */
+let uploads: UploadQueue<WireTaker> | null = null
 let isStopping = false
 
 function tell (reply: HostReply): void {
@@ -168,9 +172,10 @@ function tellDht (): void {
   tell({ type: 'dht', state: dhtState(client.dht, keptNodes) })
 }
 
-function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, { type: 'join' }>): void {
+function join ({ id, infohash, torrent, trackers, peers, shares }: Extract<HostRequest, { type: 'join' }>): void {
   if (client === null || options === null || Hosted === null || fetcher === null) return
-  const { windowBytes, allowPrivateNetworks } = options
+  const { windowBytes, allowPrivateNetworks, seedRatio, uploadLimitBytes } = options
+  uploads ??= new UploadQueue(steadyClock, uploadLimitBytes)
   const tellOf = (reply: TorrentReply): void => {
     tell({ ...reply, id })
     // It may be another's turn now.
@@ -195,6 +200,7 @@ function join ({ id, infohash, torrent, trackers, peers }: Extract<HostRequest, 
           network.set({ bans: doorkeeper.bans.count })
         }
       },
+      exchange: { policy: { ratio: seedRatio, uploadLimitBytes }, before: shares, uploads },
       allowPrivateNetworks,
       fetcher,
       network,

@@ -13,6 +13,8 @@ import { parseMetadata } from '../torrent/metadata.ts'
 import { Availability } from './availability.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { Shelf } from './chunk-store.ts'
+import { Exchange } from './exchange.ts'
+import type { ExchangeOptions } from './exchange.ts'
 import { Introductions } from './introductions.ts'
 import { dialPlainToo, guardPeers, keepIncomingPeers, peerCounts } from './internals/connections.ts'
 import { announcePort, tameLocalDiscovery } from './internals/discovery.ts'
@@ -58,6 +60,7 @@ export interface HostedTorrentOptions {
   readonly mayDial: (address: string, source: string | undefined) => boolean
   /** Whom nobody speaks with, and what is said of it. */
   readonly judging: Omit<PeerJudgeOptions, 'readPiece'>
+  readonly exchange: ExchangeOptions
   readonly allowPrivateNetworks: boolean
   readonly fetcher: Pick<Fetcher, 'get'>
   readonly network: Network
@@ -88,6 +91,7 @@ export class HostedTorrent {
   readonly #judge: PeerJudge
   readonly #search: PeerSearch
   readonly #picking: Picking
+  readonly #exchange: Exchange
   readonly #introductions: Introductions
   readonly #addresses = new Set<string>()
   #shelf: Shelf | null = null
@@ -102,8 +106,6 @@ export class HostedTorrent {
   #isMetadataKnown: boolean
   #isPrivate = false
   #isOver = false
-  #receivedBytes = 0
-  #uploadedBytes = 0
   #lastStats = ''
 
   constructor (client: WebTorrent, options: HostedTorrentOptions) {
@@ -130,6 +132,7 @@ export class HostedTorrent {
     if (options.isTcpOff) dialNoTcp(torrent)
     this.#judge = new PeerJudge(torrent, { ...options.judging, readPiece: async (piece) => await this.#readPiece(piece) })
     this.#picking = new Picking(torrent, (wire) => !this.#judge.isRestricted(wire))
+    this.#exchange = new Exchange(torrent, options.exchange, () => this.#window.pieces.length > 0)
     this.#introductions = new Introductions(client, torrent, { ...options, limits: options.punchLimits, isPrivate: () => this.#isPrivate })
     this.#named = new Promise(resolve => { torrent.once('infoHash', () => { resolve() }) })
     torrent.on('error', (error: unknown) => { this.#fail(error) })
@@ -157,7 +160,7 @@ export class HostedTorrent {
         peerId: client.peerId,
         port: client.torrentPort,
         userAgent: client.userAgent,
-        uploaded: torrent.uploaded,
+        uploaded: this.#exchange.uploadedBytes,
         downloaded: torrent.downloaded,
         left: this.#leftBytes()
       }),
@@ -282,6 +285,7 @@ export class HostedTorrent {
     this.#picking.choose(this.#window, (piece) => this.#isWanted(piece, urgencies.readAhead))
     const isKept = (piece: number): boolean => this.#window.has(piece)
     if (heldBytes(torrent, isKept) > windowBytes * heldShare) dropHeld(torrent, isKept)
+    this.#exchange.update()
   }
 
   /** Is it a piece that somebody wants, and so soon at least? */
@@ -317,8 +321,10 @@ export class HostedTorrent {
       peersKnown: Math.max(this.#addresses.size, connected + connecting),
       peersConnected: connected,
       peersConnecting: connecting + this.#introductions.pendingCount,
-      receivedBytes: this.#receivedBytes,
-      uploadedBytes: this.#uploadedBytes,
+      receivedBytes: this.#exchange.receivedBytes,
+      uploadedBytes: this.#exchange.uploadedBytes,
+      shares: this.#exchange.shares,
+      isSeeding: this.#exchange.isSeeding,
       downloadSpeed: Math.round(this.#torrent.downloadSpeed),
       uploadSpeed: Math.round(this.#torrent.uploadSpeed),
       fetching: this.#torrent.ready ? begunPieces(this.#torrent) : [],
@@ -413,8 +419,7 @@ export class HostedTorrent {
     joinOnce(wire)
     this.#options.onWire?.(this.#torrent, wire)
     this.#picking.onWire(wire)
-    wire.on('download', (bytes: number) => { this.#receivedBytes += bytes })
-    wire.on('upload', (bytes: number) => { this.#uploadedBytes += bytes })
+    this.#exchange.onWire(wire)
     for (const event of ['bitfield', 'have', 'have-all', 'close']) wire.on(event, () => { this.reselectSoon() })
     if (!this.#isMetadataKnown) onInfo(wire, (info) => { this.#takeInfo(info) })
   }

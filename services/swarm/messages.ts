@@ -3,6 +3,8 @@ import type { ReasonCode } from '../errors.ts'
 import type { NetworkReport } from '../nat/network-report.ts'
 import type { DhtState } from './dht-file.ts'
 import type { Layout } from '../pieces/piece-files.ts'
+import { noShares } from './seeding.ts'
+import type { Shares } from './seeding.ts'
 import type { Urgency } from '../pieces/demand.ts'
 
 /**
@@ -35,6 +37,8 @@ export interface HostOptions {
   readonly blocklistPath: string | null
   readonly uploadLimitBytes: number
   readonly downloadLimitBytes: number
+  /** So much of what was downloaded is given back. */
+  readonly seedRatio: number
   readonly isPortMappingEnabled: boolean
   readonly isLsdEnabled: boolean
   /** `host:port` each: they tell the kind of NAT. */
@@ -53,7 +57,7 @@ export type HostRequest =
   | { readonly type: 'start', readonly options: HostOptions }
   | { readonly type: 'ping', readonly beat: number }
   | { readonly type: 'stop' }
-  | { readonly type: 'join', readonly id: number, readonly infohash: string, readonly torrent: Uint8Array | null, readonly trackers: readonly string[], readonly peers: readonly string[] }
+  | { readonly type: 'join', readonly id: number, readonly infohash: string, readonly torrent: Uint8Array | null, readonly trackers: readonly string[], readonly peers: readonly string[], readonly shares: Shares }
   /** Metadata and a store are there. `bitfield`: the verified pieces, the first piece in the highest bit. */
   | { readonly type: 'attach', readonly id: number, readonly torrent: Uint8Array, readonly bitfield: Uint8Array, readonly layout: Layout }
   | { readonly type: 'layout', readonly id: number, readonly layout: Layout }
@@ -83,12 +87,30 @@ export interface HostStats {
   /** Blocks of pieces as they arrived, verified or not. */
   readonly receivedBytes: number
   readonly uploadedBytes: number
+  /** Over all the times it ran. */
+  readonly shares: Shares
+  /** It would go on for others, if nobody here needed it. */
+  readonly isSeeding: boolean
   readonly downloadSpeed: number
   readonly uploadSpeed: number
   /** Pieces of which blocks were asked for, and how many bytes of each are missing. */
   readonly fetching: ReadonlyArray<readonly [piece: number, missingBytes: number]>
   /** No tracker, and no node of the DHT, knew of anybody: all were asked, and answered or failed. */
   readonly isBarren: boolean
+}
+
+export const noStats: HostStats = {
+  peersKnown: 0,
+  peersConnected: 0,
+  peersConnecting: 0,
+  receivedBytes: 0,
+  uploadedBytes: 0,
+  shares: noShares,
+  isSeeding: false,
+  downloadSpeed: 0,
+  uploadSpeed: 0,
+  fetching: [],
+  isBarren: false
 }
 
 /** From the swarm's process to the server. */

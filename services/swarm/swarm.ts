@@ -13,12 +13,16 @@ import type { PieceIndex } from '../pieces/geometry.ts'
 import type { Layout } from '../pieces/piece-files.ts'
 import type { PieceStore } from '../pieces/piece-store.ts'
 import { HostProcess } from './host-process.ts'
+import { noStats } from './messages.ts'
+import { noShares } from './seeding.ts'
 import { Surveys } from './surveys.ts'
 import type { DhtFile } from './dht-file.ts'
 import type { HostTuning } from './host-process.ts'
+import type { Shares } from './seeding.ts'
+import type { SharesFile } from './shares-file.ts'
 import type { Survey } from './survey.ts'
 import type { Surveyed } from './surveys.ts'
-import type { HostOptions, HostReply, HostRequest, HostStats, WantedRange } from './messages.ts'
+import type { HostOptions, HostReply, HostRequest, WantedRange } from './messages.ts'
 
 export interface SwarmOptions extends Omit<HostOptions, 'windowBytes' | 'previousPort' | 'transport' | 'isPortShared' | 'blocklistPath' | 'dht'> {
   /** Default `both`. */
@@ -29,6 +33,8 @@ export interface SwarmOptions extends Omit<HostOptions, 'windowBytes' | 'previou
   readonly blocklistPath?: string | null
   /** Where what is known of the DHT is kept. Default nowhere. */
   readonly dhtFile?: DhtFile
+  /** Where it is kept what torrents have given. Default nowhere: each time a torrent runs counts by itself. */
+  readonly sharesFile?: SharesFile
   /** Bytes of pieces that the swarm's process may have in flight. */
   readonly windowBytes?: number
   /** Limit of the JavaScript heap of the swarm's process, in MiB. Pieces in flight are beside it. */
@@ -70,8 +76,6 @@ const defaultWindowBytes = 64 * 1024 * 1024
 
 const startingNetwork = emptyReport('the swarm is starting', 'Wait a moment: the network is being looked at.', true)
 
-const noStats: HostStats = { peersKnown: 0, peersConnected: 0, peersConnecting: 0, receivedBytes: 0, uploadedBytes: 0, downloadSpeed: 0, uploadSpeed: 0, fetching: [], isBarren: false }
-
 /**
  * The swarm as the server sees it: WebTorrent in a process of its own, which is started, restarted when it dies, and
  * given all its torrents anew. Whatever happens there, nothing here throws or waits.
@@ -81,6 +85,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
   readonly #log: Log
   readonly #host: HostProcess
   readonly #dhtFile: DhtFile | null
+  readonly #sharesFile: SharesFile | null
   readonly #torrents = new Map<number, SwarmTorrent>()
   readonly #surveys = new Surveys()
   #status: SwarmStatus = { state: 'starting', reason: 'it was not started yet' }
@@ -93,7 +98,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
   #pastReceived = 0
   #pastUploaded = 0
 
-  constructor ({ log, heapMb = defaultHeapMb, windowBytes = defaultWindowBytes, dhtFile, ...options }: SwarmOptions, tuning: Partial<HostTuning> = {}) {
+  constructor ({ log, heapMb = defaultHeapMb, windowBytes = defaultWindowBytes, dhtFile, sharesFile, ...options }: SwarmOptions, tuning: Partial<HostTuning> = {}) {
     super()
     this.setMaxListeners(0)
     // Only what a message may carry: the caller's object can hold anything.
@@ -111,6 +116,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
       blocklistPath: options.blocklistPath ?? null,
       uploadLimitBytes: options.uploadLimitBytes,
       downloadLimitBytes: options.downloadLimitBytes,
+      seedRatio: options.seedRatio,
       isPortMappingEnabled: options.isPortMappingEnabled,
       isLsdEnabled: options.isLsdEnabled,
       stunServers: [...options.stunServers],
@@ -119,6 +125,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
     }
     this.#log = log
     this.#dhtFile = dhtFile ?? null
+    this.#sharesFile = sharesFile ?? null
     this.#host = new HostProcess(heapMb, log, { memoryLimitBytes: swarmMemoryLimit(heapMb, windowBytes), ...tuning })
     this.#host.on('up', () => {
       this.#set({ state: 'starting', reason: 'it is starting' })
@@ -196,7 +203,9 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
     const torrent = new SwarmTorrent(infohash, options, {
       id,
       log: this.#log,
+      shares: this.sharesOf(infohash),
       send: (request) => { this.#host.send(request) },
+      onShares: (shares) => { this.#sharesFile?.set(infohash, shares) },
       onLeave: ({ receivedBytes, uploadedBytes }) => {
         this.#torrents.delete(id)
         this.#pastReceived += receivedBytes
@@ -206,6 +215,12 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
     this.#torrents.set(id, torrent)
     if (this.#status.state === 'ready') torrent.enter()
     return torrent
+  }
+
+  /** What this torrent has given to peers, and got from wherever, whether it runs or not. */
+  sharesOf (infohash: string): Shares {
+    for (const torrent of this.#torrents.values()) if (torrent.infohash === infohash) return torrent.shares
+    return this.#sharesFile?.get(infohash) ?? noShares
   }
 
   /** Takes the connection of a peer that came in elsewhere, of which these bytes have been read. It is dropped while the swarm is not ready. */
@@ -228,7 +243,7 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
     this.#set({ state: 'closed', reason: 'the server is shutting down' })
     for (const torrent of [...this.#torrents.values()]) torrent.leave()
     await this.#host.stop()
-    await this.#dhtFile?.saved()
+    await Promise.all([this.#dhtFile?.saved(), this.#sharesFile?.saved()])
   }
 
   #set (status: Partial<SwarmStatus>): void {
@@ -302,7 +317,10 @@ export class Swarm extends EventEmitter<{ change: [], network: [] }> {
 interface Link {
   readonly id: number
   readonly log: Log
+  /** Of the times before. */
+  readonly shares: Shares
   readonly send: (request: HostRequest) => void
+  readonly onShares: (shares: Shares) => void
   readonly onLeave: (stats: SwarmStats) => void
 }
 
@@ -326,6 +344,7 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
   #pastReceived = 0
   #pastUploaded = 0
   #now = noStats
+  #shares: Shares
   #blocked: CodedError | null = null
   #failure: CodedError | null = null
   #isDemandSent = true
@@ -342,6 +361,7 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     this.setMaxListeners(0)
     this.infohash = infohash
     this.#link = link
+    this.#shares = link.shares
     this.#torrent = torrent
     this.#trackers = new Set(trackers)
     this.#peers = new Set(peers)
@@ -364,6 +384,16 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
 
   get peersConnected (): number {
     return this.#now.peersConnected
+  }
+
+  /** What it has given and got, over all the times it ran. */
+  get shares (): Shares {
+    return this.#shares
+  }
+
+  /** What is here is given to peers, and it is not enough yet: it is worth going on when nobody reads. */
+  get isSeeding (): boolean {
+    return this.#now.isSeeding
   }
 
   get failure (): CodedError | null {
@@ -436,7 +466,7 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
   /** For Swarm: tells a swarm that has just become ready all about this torrent. */
   enter (): void {
     this.#isIn = this.#failure === null
-    this.#send({ type: 'join', id: this.#link.id, infohash: this.infohash, torrent: this.#torrent, trackers: [...this.#trackers], peers: [...this.#peers] })
+    this.#send({ type: 'join', id: this.#link.id, infohash: this.infohash, torrent: this.#torrent, trackers: [...this.#trackers], peers: [...this.#peers], shares: this.#shares })
     this.#sendAttach()
     if (!this.demand.isEmpty) this.#sendDemand()
   }
@@ -465,6 +495,8 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
         return
       case 'stats':
         this.#now = reply.stats
+        this.#shares = reply.stats.shares
+        this.#link.onShares(this.#shares)
         this.#tellFetching()
         this.emit('stats')
         return

@@ -52,9 +52,13 @@ declare module 'webtorrent' {
     readonly peerExtendedMapping: Record<string, number>
     readonly _cryptoHandshakeDone: boolean
     readonly peerChoking: boolean
+    readonly amChoking: boolean
+    readonly peerInterested: boolean
     readonly destroyed: boolean
     readonly peerPieces: BitField
     readonly requests: readonly Request[]
+    /** What the peer asked for, and is not answered yet. */
+    readonly peerRequests: readonly Request[]
     downloaded: number
     /** Bytes a second; given a number of bytes, it counts them first. */
     downloadSpeed: (bytes?: number) => number
@@ -62,6 +66,10 @@ declare module 'webtorrent' {
     readonly lt_donthave: { donthave (piece: number): void }
     have (piece: number): void
     cancel: (piece: number, offset: number, length: number) => void
+    choke: () => void
+    unchoke: () => void
+    /** Only where both have the fast extension. */
+    reject (piece: number, offset: number, length: number): void
     extended (extension: string, message: Uint8Array): void
     use (Extension: new (wire: Wire) => object): void
     destroy (): void
@@ -76,6 +84,11 @@ declare module 'webtorrent' {
     readonly hasFast: boolean
     readonly _finished: boolean
     _onReject (piece: number, offset: number, length: number): void
+    _onRequest: (piece: number, offset: number, length: number) => void
+    _onCancel: (piece: number, offset: number, length: number) => void
+    /** streamx: bytes that wait to be sent; called once there is room for more. */
+    readonly _readableState: { readonly buffered: number }
+    _read: (done: (error: null) => void) => void
     push (bytes: Uint8Array): boolean
     _push (bytes: Uint8Array): void
     _write (bytes: Uint8Array, done: (error: null) => void): void
@@ -142,6 +155,7 @@ declare module 'webtorrent' {
     _addIncomingPeer (peer: Peer): void
     _addPeer: (peer: unknown, type: 'utp' | 'tcp', source?: string) => Peer | null
     _checkDone (): boolean
+    _rechoke (): void
     _markUnverified (piece: number): void
     _markVerified: (piece: number) => void
     _onMetadata (metadata: Uint8Array): Promise<void>

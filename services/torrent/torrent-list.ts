@@ -2,6 +2,7 @@ import { pause } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
 import { Slots } from '../slots.ts'
 import { NothingServes } from '../source-walk.ts'
+import { noShares, ratioOf } from '../swarm/seeding.ts'
 import { AddedTorrents } from './added-torrents.ts'
 import { describe } from './description.ts'
 import { pieceMapOf } from './piece-map.ts'
@@ -11,6 +12,7 @@ import type { StoredFiles } from '../cache/stored-files.ts'
 import type { EventBus } from '../events.ts'
 import type { Log } from '../log.ts'
 import type { SourceChain } from '../source-chain.ts'
+import type { Shares } from '../swarm/seeding.ts'
 import type { Addition } from './addition.ts'
 import type { AddedTorrent } from './added-torrents.ts'
 import type { PieceMap } from './piece-map.ts'
@@ -24,6 +26,8 @@ export interface TorrentListOptions {
   readonly torrents: Torrents
   readonly cache: CacheIndex
   readonly stored: StoredFiles
+  /** What a torrent has given to peers; default: nothing. */
+  readonly sharesOf?: (infohash: string) => Shares
   /** So many added torrents are downloaded at a time. */
   readonly maxDownloads: number
   /** What was added before is known and left alone; nothing is written. */
@@ -154,15 +158,18 @@ export class TorrentList {
     const length = file === null ? cached?.lengthBytes ?? null : selected.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0)
     const main = cached !== null ? (file ?? cached).lengthBytes : file === null ? 0 : bytesOf(file.index)
     const downloaded = main + others.reduce((sum, { index, lengthBytes }) => sum + (stored.has(index) ? lengthBytes : bytesOf(index)), 0)
+    const shares = this.#options.sharesOf?.(infohash) ?? noShares
     return {
       infoHash: infohash,
       name: metadata?.name ?? torrent?.name ?? added?.hints.name ?? cached?.name ?? null,
-      status: stateOf({ isCached, download, torrent }),
+      status: stateOf({ isCached, download, torrent, isBusy: torrents.isBusy(infohash) }),
       cached: isCached,
       length,
       downloaded,
       progress: isCached || length === 0 ? 1 : length === null ? 0 : downloaded / length,
       downloadSpeed: Math.round(this.#speeds.get(infohash)?.bytesPerSecond ?? 0),
+      uploaded: shares.uploadedBytes,
+      ratio: Math.round(ratioOf(shares) * 1000) / 1000,
       peers: torrent?.peersConnected ?? 0,
       source: download?.source ?? null,
       http: httpStatusOf(torrent),

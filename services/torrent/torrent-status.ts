@@ -40,6 +40,9 @@ export interface TorrentStatus {
   readonly downloaded: number
   readonly progress: number
   readonly downloadSpeed: number
+  /** To peers, over all the times it ran; and what part that is of what was downloaded. */
+  readonly uploaded: number
+  readonly ratio: number
   readonly peers: number
   readonly source: string | null
   /** null: nothing is being fetched from mirrors. */
@@ -98,9 +101,11 @@ export function fileStatusOf (file: TorrentFile, downloaded: number, isSelected:
   return { index, name, path, length: lengthBytes, downloaded, progress: lengthBytes === 0 ? 1 : downloaded / lengthBytes, isVideo: isVideo(name), isSelected }
 }
 
-export function stateOf ({ isCached, download, torrent }: { isCached: boolean, download: DownloadState | undefined, torrent: Torrent | null }): TorrentState {
+/** `isBusy`: somebody is at work with the torrent that runs; else it runs on for peers, or in case somebody comes back. */
+export function stateOf ({ isCached, download, torrent, isBusy }: { isCached: boolean, download: DownloadState | undefined, torrent: Torrent | null, isBusy: boolean }): TorrentState {
   if (isCached) return 'cached'
   if (download?.isDone === true) return 'ready'
+  if (torrent !== null && !isBusy && download === undefined && torrent.fillers.some(({ isSeeding }) => isSeeding === true)) return 'idle'
   if (torrent !== null) return torrent.metadata === null ? 'metadata' : 'downloading'
   return download === undefined ? 'idle' : 'queued'
 }

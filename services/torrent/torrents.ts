@@ -3,6 +3,7 @@ import { join, parse } from 'node:path'
 import { untracked } from '../cache/last-use.ts'
 import { stateFolder } from '../cache/stored-files.ts'
 import { abortable } from '../deadline.ts'
+import { deadlines } from '../deadlines.ts'
 import { CodedError } from '../errors.ts'
 import { Geometry } from '../pieces/geometry.ts'
 import { isNoSpace } from '../pieces/piece-files.ts'
@@ -33,6 +34,8 @@ export interface TorrentsOptions {
   readonly resolver?: Resolver | null
   /** A torrent that nobody needs lives on so long. */
   readonly lingerMs: number
+  /** How often it is looked whether one that nobody needs is still worth seeding; default: that of the deadlines. */
+  readonly seedCheckMs?: number
   /** So many run at once. */
   readonly maxTorrents: number
   readonly log: Log
@@ -286,10 +289,18 @@ export class Torrents {
         entry.claims.delete(claim)
         if (entry.claims.size > 0) return
         entry.idleSince = performance.now()
-        entry.linger = setTimeout(() => { this.#close(entry, letGo(entry.torrent)) }, this.#options.lingerMs)
-        entry.linger.unref()
+        this.#linger(entry, this.#options.lingerMs)
       }
     }
+  }
+
+  /** One that gives to others goes on until it has given enough, or its place is needed. */
+  #linger (entry: Entry, ms: number): void {
+    entry.linger = setTimeout(() => {
+      if (isSeeding(entry.torrent)) this.#linger(entry, this.#options.seedCheckMs ?? deadlines.seedCheckMs)
+      else this.#close(entry, letGo(entry.torrent))
+    }, ms)
+    entry.linger.unref()
   }
 
   #makeRoom (): void {
@@ -467,6 +478,10 @@ export class Torrents {
   #partialDirectory (infohash: string): string {
     return join(this.#options.directory, stateFolder, 'partial', infohash)
   }
+}
+
+function isSeeding ({ fillers }: Torrent): boolean {
+  return fillers.some((filler) => filler.isSeeding === true)
 }
 
 function letGo ({ infohash }: Torrent): CodedError {

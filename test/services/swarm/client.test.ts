@@ -29,6 +29,7 @@ const alone: HostOptions = {
   blocklistPath: null,
   uploadLimitBytes: -1,
   downloadLimitBytes: -1,
+  seedRatio: 1,
   isPortMappingEnabled: false,
   isLsdEnabled: false,
   stunServers: [],

@@ -10,6 +10,7 @@ const swarm = new Swarm({
   staticPeers: [],
   uploadLimitBytes: -1,
   downloadLimitBytes: -1,
+  seedRatio: 1,
   isPortMappingEnabled: false,
   isLsdEnabled: false,
   stunServers: [],

@@ -5,6 +5,7 @@ import { StoredFiles } from '../../../services/cache/stored-files.ts'
 import { CodedError } from '../../../services/errors.ts'
 import { silent } from '../../../services/log.ts'
 import { emptyReport } from '../../../services/nat/network-report.ts'
+import { noStats } from '../../../services/swarm/messages.ts'
 import { p2pSource } from '../../../services/swarm/p2p-source.ts'
 import { Torrents } from '../../../services/torrent/torrents.ts'
 import { makeTorrent, temporaryDirectory, testBytes } from '../../testnet.ts'
@@ -19,7 +20,6 @@ const film = await makeTorrent({ 'film.mkv': testBytes(100_000, 'film') })
 const { infohash } = film
 const request: StreamRequest = { infohash, fileIndex: null, trackers: [], head: { start: 0 } }
 const never = new AbortController().signal
-const nobody: HostStats = { peersKnown: 0, peersConnected: 0, peersConnecting: 0, receivedBytes: 0, uploadedBytes: 0, downloadSpeed: 0, uploadSpeed: 0, fetching: [], isBarren: false }
 
 /** The source with a swarm whose process says what it is told to. */
 async function setUp (t: Test, options: Partial<P2pSourceOptions> = {}) {
@@ -43,7 +43,7 @@ async function setUp (t: Test, options: Partial<P2pSourceOptions> = {}) {
     hear: async (stats: Partial<HostStats>) => {
       const heard = once(joined(), 'stats')
       // Each reply is a peer of its own to who passes it on.
-      say({ type: 'stats', id: 1, stats: { ...nobody, uploadSpeed: ++serial, ...stats } })
+      say({ type: 'stats', id: 1, stats: { ...noStats, uploadSpeed: ++serial, ...stats } })
       await heard
     }
   }

@@ -32,6 +32,7 @@ export function makeSwarm (t: Test, options: Partial<SwarmOptions> = {}, tuning:
     staticPeers: [],
     uploadLimitBytes: -1,
     downloadLimitBytes: -1,
+    seedRatio: 1,
     isPortMappingEnabled: false,
     isLsdEnabled: false,
     stunServers: [],

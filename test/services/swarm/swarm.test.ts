@@ -11,6 +11,7 @@ import type { Verdict } from '../../../services/nat/network-report.ts'
 import { urgencies } from '../../../services/pieces/demand.ts'
 import { PieceStore } from '../../../services/pieces/piece-store.ts'
 import type { HostTuning } from '../../../services/swarm/host-process.ts'
+import { noStats } from '../../../services/swarm/messages.ts'
 import type { HostReply } from '../../../services/swarm/messages.ts'
 import type { Swarm, SwarmTorrent } from '../../../services/swarm/swarm.ts'
 import { makeTorrent, temporaryDirectory, testBytes, until } from '../../testnet.ts'
@@ -124,7 +125,7 @@ t.test('killed -> it starts again and gets all torrents, with what is verified b
   const torrent = swarm.join(film.infohash, { torrent: film.torrent, trackers: ['http://127.0.0.1:1/a'], peers: [], store })
   const other = swarm.join('f'.repeat(40), nothing)
   torrent.demand.open().set([{ first: store.geometry.piece(2), last: store.geometry.piece(4), urgency: urgencies.waiting }])
-  make(torrent, { type: 'stats', id: 1, stats: { peersKnown: 2, peersConnected: 1, peersConnecting: 0, receivedBytes: 1_000, uploadedBytes: 10, downloadSpeed: 5, uploadSpeed: 0, fetching: [[2, 5]], isBarren: false } })
+  make(torrent, { type: 'stats', id: 1, stats: { ...noStats, peersKnown: 2, peersConnected: 1, peersConnecting: 0, receivedBytes: 1_000, uploadedBytes: 10, downloadSpeed: 5, uploadSpeed: 0, fetching: [[2, 5]], isBarren: false } })
   await once(torrent, 'stats')
   t.equal(torrent.receivedBytes, 1_000)
   t.ok(torrent.isHopeful)
@@ -330,7 +331,7 @@ t.test('what the swarm had begun is left to others once nobody is there, and whe
   const { swarm } = await readySwarm(t)
   const store = await openStore(t, film)
   const torrent = swarm.join(film.infohash, { ...nothing, torrent: film.torrent, store })
-  const statistics = { peersKnown: 1, peersConnected: 1, peersConnecting: 0, receivedBytes: 9, uploadedBytes: 0, downloadSpeed: 9, uploadSpeed: 0, fetching: [[2, 5]] as const, isBarren: false }
+  const statistics = { ...noStats, peersKnown: 1, peersConnected: 1, peersConnecting: 0, receivedBytes: 9, uploadedBytes: 0, downloadSpeed: 9, uploadSpeed: 0, fetching: [[2, 5]] as const, isBarren: false }
   const isLeft = (): boolean => store.inFlight.readyAt(store.geometry.piece(2), 'http-fallback') === null
   for (const [serial, end] of ([{ type: 'stats', id: 1, stats: { ...statistics, peersConnected: 0 } }, { type: 'failed', id: 1, code: 'SOURCE_FAILED', reason: 'boom' }] as const).entries()) {
     make(torrent, { type: 'stats', id: 1, stats: { ...statistics, uploadedBytes: serial } })
@@ -347,7 +348,7 @@ t.test('words about an earlier stay are not heard', async (t) => {
   swarm.join(film.infohash, nothing).leave()
   const torrent = swarm.join(film.infohash, nothing)
   torrent.on('failed', () => { t.fail('it did not') })
-  const statistics = { peersKnown: 9, peersConnected: 9, peersConnecting: 0, receivedBytes: 9, uploadedBytes: 9, downloadSpeed: 9, uploadSpeed: 9, fetching: [], isBarren: false }
+  const statistics = { ...noStats, peersKnown: 9, peersConnected: 9, peersConnecting: 0, receivedBytes: 9, uploadedBytes: 9, downloadSpeed: 9, uploadSpeed: 9, fetching: [], isBarren: false }
   make(torrent, { type: 'failed', id: 1, code: 'SOURCE_FAILED', reason: 'old' }, { type: 'stats', id: 2, stats: statistics })
   await once(torrent, 'stats')
   t.equal(torrent.state, '9 peers known, 9 connected, 9 bytes/s')

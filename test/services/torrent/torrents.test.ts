@@ -4,6 +4,7 @@ import t from 'tap'
 import { StoredFiles } from '../../../services/cache/stored-files.ts'
 import { CodedError } from '../../../services/errors.ts'
 import { silent } from '../../../services/log.ts'
+import { Demand } from '../../../services/pieces/demand.ts'
 import { unlimitedRoom } from '../../../services/pieces/room.ts'
 import { Torrents } from '../../../services/torrent/torrents.ts'
 import { makeTorrent, temporaryDirectory, testBytes, until } from '../../testnet.ts'
@@ -35,6 +36,25 @@ t.test('one torrent for all who join; it is let go after the linger time, and a 
   third.release()
   await until('it is let go', () => torrents.get('a'.repeat(40)) === null)
   t.ok(first.torrent.closing.aborted)
+})
+
+t.test('one that gives to peers goes on after the linger time until it has given enough, or its place is needed', async (t) => {
+  const { torrents } = await open(t, { lingerMs: 1, seedCheckMs: 10 })
+  let checks = 0
+  let isSeeding = true
+  const filler = { name: 'p2p', demand: new Demand(), receivedBytes: 0, peersConnected: 0, isHopeful: false, failure: null, state: '', close () {}, get isSeeding () { checks++; return isSeeding } }
+  const [a, b] = ['a', 'b'].map((digit) => torrents.join(digit.repeat(40)))
+  for (const lease of [a, b]) {
+    await lease?.torrent.fill('p2p', async () => filler)
+    lease?.release()
+  }
+  await until('it was looked at twice', () => checks > 4)
+  t.equal(torrents.list().length, 2)
+  const other = torrents.join('c'.repeat(40))
+  t.same(torrents.list().map(({ infohash }) => infohash[0]), ['b', 'c'], 'the one that was idle longest made room')
+  isSeeding = false
+  await until('it is let go', () => torrents.get('b'.repeat(40)) === null)
+  other.release()
 })
 
 t.test('when all are busy another is refused; when one is idle it makes room', async (t) => {
