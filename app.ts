@@ -45,10 +45,9 @@ import streamByName from './routes/stream-by-name.ts'
 import subtitleRoutes from './routes/subtitles.ts'
 import torrentHealthRoute from './routes/torrent-health.ts'
 import torrentRoutes from './routes/torrents.ts'
+import { deadlines } from './services/deadlines.ts'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Config } from './services/config.ts'
-
-const REQUEST_TIMEOUT_MS = 60_000
 
 export interface AppOptions {
   readonly config: Config
@@ -64,8 +63,9 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
     forceCloseConnections,
     trustProxy: trustProxyOf(values),
     logController: new LogController({ disableRequestLogging: true }),
-    // For a request to arrive whole, body included; it does not limit answers.
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    // For a request to arrive, its headers and the whole of it; they do not limit answers.
+    http: { headersTimeout: deadlines.requestHeadersMs, connectionsCheckingInterval: deadlines.requestCheckMs },
+    requestTimeout: deadlines.requestMs,
     routerOptions: { maxParamLength: 2000 },
     // Otherwise 1e400 is a number that no maximum holds for.
     ajv: { customOptions: { strictNumbers: false } },

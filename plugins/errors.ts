@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { STATUS_CODES } from 'node:http'
+import { STATUS_CODES, ServerResponse } from 'node:http'
 import fp from 'fastify-plugin'
 import { Refused } from '../services/access/refused.ts'
 import { CodedError } from '../services/errors.ts'
@@ -138,9 +138,7 @@ export function answerFrameworkError (error: FastifyError, request: FastifyReque
 /** For what is no HTTP, too large a head, or not there in time. `error.code` is Node's. */
 export function answerClientError (error: Error & { readonly code?: string }, socket: Socket): void {
   const { code } = error
-  // In the middle of an answer it would be taken for a part of that.
-  const isAnswering = '_httpMessage' in socket && socket._httpMessage != null
-  if (code !== 'ECONNRESET' && socket.writable && !isAnswering) {
+  if (code !== 'ECONNRESET' && socket.writable && !isAnswering(socket)) {
     const [status, message] = code === 'ERR_HTTP_REQUEST_TIMEOUT'
       ? [408, 'The request did not arrive in time.']
       : code === 'HPE_HEADER_OVERFLOW' ? [431, 'The address and the headers have more than 16 KiB together.'] : [400, 'This is not HTTP/1.1.']
@@ -148,6 +146,13 @@ export function answerClientError (error: Error & { readonly code?: string }, so
     socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n${body}`)
   }
   socket.destroy(error)
+}
+
+/** Is an answer under way, of which another one would be taken for a part? Not while the request that it is to has not arrived whole. */
+function isAnswering (socket: Socket): boolean {
+  const answer = '_httpMessage' in socket ? socket._httpMessage : null
+  if (!(answer instanceof ServerResponse)) return false
+  return answer.headersSent || answer.req.complete
 }
 
 /** What was said about a file is not true of an error. */

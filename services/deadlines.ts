@@ -28,6 +28,11 @@ export const deadlines = {
   peerSilenceMs: 3_000,
   /** A peer's handshake, before it is dialled the other way. */
   handshakeMs: 4_000,
+  /** A request's headers; looked at so often. */
+  requestHeadersMs: 15_000,
+  requestCheckMs: 5_000,
+  /** A request, body included. */
+  requestMs: 60_000,
   /** The first bytes of a connection to a port that HTTP shares with others. */
   firstBytesMs: 5_000,
   /** A torrent that misses nothing gives to its peers so long as one that does: readers pause for a moment. */
