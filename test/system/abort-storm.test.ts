@@ -43,10 +43,10 @@ async function gauge ({ app }: TestApp, infohash: string): Promise<Gauge> {
   }
 }
 
-/** The gauge before the storm, with room for the clocks of the sources themselves, which come and go. */
+/** The gauge before the storm, with room for the clocks and connections of the sources themselves, which come and go. */
 async function quiet (server: TestApp, infohash: string): Promise<Gauge> {
-  const { timers, ...others } = await gauge(server, infohash)
-  return { ...others, timers: timers + 5 }
+  const { timers, files, ...others } = await gauge(server, infohash)
+  return { ...others, timers: timers + 5, files: files + 5 }
 }
 
 function listenersOf (emitter: Pick<EventEmitter, 'eventNames' | 'listenerCount'>): number {
