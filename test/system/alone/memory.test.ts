@@ -8,16 +8,16 @@ import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
-import { parseMetadata } from '../../services/torrent/metadata.ts'
-import { jsonFrom } from '../helper.ts'
-import { startServer, swarmOf } from '../server-process.ts'
-import { seededRandom } from '../services/pieces/torrent.ts'
-import { amount, seedOf, tellFigure } from '../soak.ts'
-import { startSeederOf, temporaryDirectory, testWith } from '../testnet.ts'
-import { listenOnLoopback } from '../loopback.ts'
+import { parseMetadata } from '../../../services/torrent/metadata.ts'
+import { jsonFrom } from '../../helper.ts'
+import { startServer, swarmOf } from '../../server-process.ts'
+import { seededRandom } from '../../services/pieces/torrent.ts'
+import { amount, seedOf, tellFigure } from '../../soak.ts'
+import { startSeederOf, temporaryDirectory, testWith } from '../../testnet.ts'
+import { listenOnLoopback } from '../../loopback.ts'
 import type { Test } from 'tap'
 
-const seconds = amount('SOAK_MEMORY_SECONDS', 60)
+const seconds = amount('SOAK_MEMORY_SECONDS', 30)
 const limitMb = 512
 const readerCount = 20
 const pieceLength = 32 * 1024 * 1024

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { readChecked } from '../checked-read.ts'
-import { startApp } from '../helper.ts'
-import { makeTorrent, startSeeder, testBytes, testWith } from '../testnet.ts'
+import { readChecked } from '../../checked-read.ts'
+import { startApp } from '../../helper.ts'
+import { makeTorrent, startSeeder, testBytes, testWith } from '../../testnet.ts'
 
 const film = testBytes(3_000_011, 'rejoin')
 

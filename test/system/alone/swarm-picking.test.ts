@@ -1,14 +1,14 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import type { Wire } from 'webtorrent'
-import { urgencies } from '../../services/pieces/demand.ts'
-import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
-import { tellFigure } from '../soak.ts'
-import { makeTorrent, startSeeder, startSeederOf, testBytes, testWith, until, writeContent } from '../testnet.ts'
-import type { TestTorrent } from '../testnet.ts'
-import { startBadPeer } from '../services/swarm/bad-peer.ts'
-import { openStore, startSwarm, verified } from '../services/swarm/swarm-setup.ts'
-import { startSeed } from '../services/swarm/webtorrent-seed.ts'
+import { urgencies } from '../../../services/pieces/demand.ts'
+import { bytesFrom, jsonFrom, startApp } from '../../helper.ts'
+import { tellFigure } from '../../soak.ts'
+import { makeTorrent, startSeeder, startSeederOf, testBytes, testWith, until, writeContent } from '../../testnet.ts'
+import type { TestTorrent } from '../../testnet.ts'
+import { startBadPeer } from '../../services/swarm/bad-peer.ts'
+import { openStore, startSwarm, verified } from '../../services/swarm/swarm-setup.ts'
+import { startSeed } from '../../services/swarm/webtorrent-seed.ts'
 
 const p2pOnly = { ENABLE_P2P: 'true', ENABLE_HTTP_FALLBACK: 'false' }
 const MB = 1_000_000

@@ -1,8 +1,8 @@
 import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { bytesFrom, startApp } from '../helper.ts'
-import { makeTorrent, startSeeder, testBytes, testWith, until } from '../testnet.ts'
+import { bytesFrom, startApp } from '../../helper.ts'
+import { makeTorrent, startSeeder, testBytes, testWith, until } from '../../testnet.ts'
 
 const MB = 1_000_000
 

@@ -2,17 +2,17 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { join } from 'node:path'
 import t from 'tap'
-import { readChecked } from '../checked-read.ts'
-import { startApp } from '../helper.ts'
-import { startMirror } from '../mirror.ts'
-import { isAlive } from '../server-process.ts'
-import { seededRandom } from '../services/pieces/torrent.ts'
-import { amount, seedOf, tellFigure } from '../soak.ts'
-import { makeTorrent, startSeeder, testBytes, testWith, until } from '../testnet.ts'
+import { readChecked } from '../../checked-read.ts'
+import { startApp } from '../../helper.ts'
+import { startMirror } from '../../mirror.ts'
+import { isAlive } from '../../server-process.ts'
+import { seededRandom } from '../../services/pieces/torrent.ts'
+import { amount, seedOf, tellFigure } from '../../soak.ts'
+import { makeTorrent, startSeeder, testBytes, testWith, until } from '../../testnet.ts'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Test } from 'tap'
-import type { TestMirror } from '../mirror.ts'
-import type { TestTorrent } from '../testnet.ts'
+import type { TestMirror } from '../../mirror.ts'
+import type { TestTorrent } from '../../testnet.ts'
 
 const rounds = amount('SOAK_SWARM_DEATHS', 1)
 const filmBytes = amount('SOAK_SWARM_BYTES', 12_000_000)
@@ -36,7 +36,7 @@ const leakHeap: Blow = { name: 'made to leak in its heap', strike: (pid) => { pr
 const leakBuffers: Blow = { name: 'made to leak outside its heap', strike: (pid) => { process.kill(pid, 'SIGWINCH') }, bytesPerSecond: 600_000, longestSilenceMs: 12_000 }
 
 // The processes inherit them. Little memory: so its limits are soon reached.
-process.env['NODE_OPTIONS'] = `${process.env['NODE_OPTIONS'] ?? ''} --import ${pathToFileURL(join(import.meta.dirname, '../leak-on-signal.ts')).href}`
+process.env['NODE_OPTIONS'] = `${process.env['NODE_OPTIONS'] ?? ''} --import ${pathToFileURL(join(import.meta.dirname, '../../leak-on-signal.ts')).href}`
 process.env['SERVER_MEMORY'] = '384'
 
 for (const blows of [[kill, leakHeap], [stop, leakBuffers]]) {

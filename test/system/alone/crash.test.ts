@@ -3,18 +3,18 @@ import { readFile, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
-import { WrongBytes, readChecked } from '../checked-read.ts'
-import { jsonFrom } from '../helper.ts'
-import { isGone, startServer, swarmOf } from '../server-process.ts'
-import type { ServerProcess } from '../server-process.ts'
-import { seededRandom } from '../services/pieces/torrent.ts'
-import type { Random } from '../services/pieces/torrent.ts'
-import { amount, seedOf, tellFigure } from '../soak.ts'
-import { makeTorrent, startSeeder, temporaryDirectory, testBytes, testWith, until } from '../testnet.ts'
-import type { TestSeeder, TestTorrent } from '../testnet.ts'
+import { WrongBytes, readChecked } from '../../checked-read.ts'
+import { jsonFrom } from '../../helper.ts'
+import { isGone, startServer, swarmOf } from '../../server-process.ts'
+import type { ServerProcess } from '../../server-process.ts'
+import { seededRandom } from '../../services/pieces/torrent.ts'
+import type { Random } from '../../services/pieces/torrent.ts'
+import { amount, seedOf, tellFigure } from '../../soak.ts'
+import { makeTorrent, startSeeder, temporaryDirectory, testBytes, testWith, until } from '../../testnet.ts'
+import type { TestSeeder, TestTorrent } from '../../testnet.ts'
 import type { Test } from 'tap'
 
-const killsInAll = amount('SOAK_KILLS', 20)
+const killsInAll = amount('SOAK_KILLS', 12)
 /** After so many the torrent would be whole, and nothing left to lose: the next round has a new one. */
 const killsPerRound = 10
 const pieceLength = 65_536

@@ -2,17 +2,17 @@ import { lstat, mkdir, readFile, readdir, utimes, writeFile } from 'node:fs/prom
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
-import { Refused, WrongBytes, readChecked } from '../checked-read.ts'
-import { startMirror } from '../mirror.ts'
-import { startServer } from '../server-process.ts'
-import type { ServerProcess } from '../server-process.ts'
-import { seededRandom } from '../services/pieces/torrent.ts'
-import type { Random } from '../services/pieces/torrent.ts'
-import { amount, seedOf, tellFigure } from '../soak.ts'
-import { makeTorrent, startSeeder, temporaryDirectory, testBytes, testWith } from '../testnet.ts'
+import { Refused, WrongBytes, readChecked } from '../../checked-read.ts'
+import { startMirror } from '../../mirror.ts'
+import { startServer } from '../../server-process.ts'
+import type { ServerProcess } from '../../server-process.ts'
+import { seededRandom } from '../../services/pieces/torrent.ts'
+import type { Random } from '../../services/pieces/torrent.ts'
+import { amount, seedOf, tellFigure } from '../../soak.ts'
+import { makeTorrent, startSeeder, temporaryDirectory, testBytes, testWith } from '../../testnet.ts'
 import type { Test } from 'tap'
 
-const seconds = amount('SOAK_CHAOS_SECONDS', 25)
+const seconds = amount('SOAK_CHAOS_SECONDS', 15)
 const viewers = 5
 /** Nothing may take longer: a start that no source serves is over after START_TIMEOUT. */
 const patienceMs = 45_000

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import t from 'tap'
-import { bytesFrom, startApp } from '../helper.ts'
-import { makeTorrent, startDht, startSeeder, startTracker, startTransmission, testBytes, testWith, until } from '../testnet.ts'
-import type { TestTorrent } from '../testnet.ts'
+import { bytesFrom, startApp } from '../../helper.ts'
+import { makeTorrent, startDht, startSeeder, startTracker, startTransmission, testBytes, testWith, until } from '../../testnet.ts'
+import type { TestTorrent } from '../../testnet.ts'
 import type { Test } from 'tap'
 
 const p2pOnly = { ENABLE_P2P: 'true', ENABLE_HTTP_FALLBACK: 'false' }

@@ -2,14 +2,14 @@ import { randomInt } from 'node:crypto'
 import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { bytesFrom, jsonFrom } from '../helper.ts'
-import { startMirror } from '../mirror.ts'
-import { install, serveRelease, serverMemoryMb, startInPanel } from '../panel.ts'
-import { isGone } from '../server-process.ts'
-import { amount, tellFigure } from '../soak.ts'
-import { freePort, makeTorrent, startSeeder, temporaryDirectory, testBytes, testWith } from '../testnet.ts'
+import { bytesFrom, jsonFrom } from '../../helper.ts'
+import { startMirror } from '../../mirror.ts'
+import { install, serveRelease, serverMemoryMb, startInPanel } from '../../panel.ts'
+import { isGone } from '../../server-process.ts'
+import { amount, tellFigure } from '../../soak.ts'
+import { freePort, makeTorrent, startSeeder, temporaryDirectory, testBytes, testWith } from '../../testnet.ts'
 
-const egg = JSON.parse(await readFile(new URL('../../deploy/egg-self-streme.json', import.meta.url), 'utf8'))
+const egg = JSON.parse(await readFile(new URL('../../../deploy/egg-self-streme.json', import.meta.url), 'utf8'))
 const script: string = egg.scripts.installation.script
 const { done } = JSON.parse(egg.config.startup)
 const defaults: Record<string, string> = Object.fromEntries(egg.variables.map((variable: Record<string, string>) => [variable['env_variable'], variable['default_value']]))

@@ -3,17 +3,17 @@ import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
-import { startApp } from '../helper.ts'
-import { amount, seedOf, tellFigure } from '../soak.ts'
-import { startSwitchableMirror } from '../switchable-mirror.ts'
-import { makeTorrent, startSeeder, startTracker, testBytes, testWith, until } from '../testnet.ts'
+import { startApp } from '../../helper.ts'
+import { amount, seedOf, tellFigure } from '../../soak.ts'
+import { startSwitchableMirror } from '../../switchable-mirror.ts'
+import { makeTorrent, startSeeder, startTracker, testBytes, testWith, until } from '../../testnet.ts'
 import type { IncomingMessage } from 'node:http'
 import type { Test } from 'tap'
-import type { TestApp } from '../helper.ts'
-import type { SwitchableMirror } from '../switchable-mirror.ts'
-import type { TestSeeder, TestTorrent } from '../testnet.ts'
+import type { TestApp } from '../../helper.ts'
+import type { SwitchableMirror } from '../../switchable-mirror.ts'
+import type { TestSeeder, TestTorrent } from '../../testnet.ts'
 
-const failovers = amount('SOAK_FAILOVERS', 5)
+const failovers = amount('SOAK_FAILOVERS', 3)
 const flaps = amount('SOAK_FLAPS', 10)
 const filmBytes = amount('SOAK_FAILOVER_BYTES', 20_000_000)
 const STALL_TIMEOUT_MS = 1500
