@@ -41,7 +41,7 @@ const data = Type.Object({
     dht: port,
     isOnePort: Type.Boolean(),
     wanted: Type.Integer(),
-    missing: list(Type.Object({ what: Type.Enum(['port', 'tcp', 'utp', 'dht', 'one port']), reason: Type.String() }))
+    missing: list(Type.Object({ what: Type.Enum(['port', 'tcp', 'utp', 'dht', 'webrtc', 'one port']), reason: Type.String() }))
   }),
   hasUtp: Type.Boolean(),
   hasWebRtc: Type.Boolean(),

@@ -79,7 +79,7 @@ export interface ListeningPorts {
   /** What was asked for; 0: any. */
   readonly wanted: number
   /** What could not be had, and why. */
-  readonly missing: ReadonlyArray<{ readonly what: 'port' | 'tcp' | 'utp' | 'dht' | 'one port', readonly reason: string }>
+  readonly missing: ReadonlyArray<{ readonly what: 'port' | 'tcp' | 'utp' | 'dht' | 'webrtc' | 'one port', readonly reason: string }>
 }
 
 export interface Seen {

@@ -80,8 +80,9 @@ export async function openClient (Client: typeof WebTorrent, options: HostOption
   try {
     if (transport !== 'tcp') utp = await openUtp(udpPort, onError)
   } catch (error) {
-    missing.push({ what: 'utp', reason: `uTP is not to be had on this machine: ${error instanceof Error ? error.message : String(error)}` })
+    missing.push({ what: 'utp', reason: `uTP is not to be had on this machine: ${whyNot(error)}` })
   }
+  if (!Client.WEBRTC_SUPPORT) missing.push({ what: 'webrtc', reason: 'WebRTC is not to be had on this machine, so peers in browsers are not reached: the optional package @roamhq/wrtc is not installed' })
   if (utp !== null) {
     useUtp(client, utp)
     noticeUtpEnds(client, utp)
@@ -106,6 +107,12 @@ export async function openClient (Client: typeof WebTorrent, options: HostOption
       missing
     }
   }
+}
+
+/** Not every platform has a binary for it, nor does everybody install what is optional. */
+function whyNot (error: unknown): string {
+  if (error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND') return 'the optional package utp-native is not installed'
+  return error instanceof Error ? error.message : String(error)
 }
 
 /** Rejects where the platform has no uTP, and where the port is taken after all. */
