@@ -27,9 +27,9 @@ export class Exchange {
   #uploadedBytes = 0
   #hereBytes = 0
   #countedAt = -Infinity
-  #wantedAt: number
+  #wantedAt = -Infinity
   #gaveAt: number
-  #isGiving = true
+  #isGiving: boolean
 
   /** @param isWanting is something missing that somebody wants? */
   constructor (torrent: Torrent, options: ExchangeOptions, isWanting: () => boolean) {
@@ -37,7 +37,7 @@ export class Exchange {
     this.#options = options
     this.#isWanting = isWanting
     this.#now = options.now ?? performance.now.bind(performance)
-    this.#wantedAt = this.#gaveAt = this.#now()
+    this.#gaveAt = this.#now()
     this.#isGiving = options.policy.uploadLimitBytes !== 0
   }
 
@@ -67,7 +67,10 @@ export class Exchange {
 
   /** In the 'wire' event. */
   onWire (wire: Wire): void {
-    serveThrough(this.#torrent, wire, this.#options.uploads, () => this.#isGiving)
+    serveThrough(this.#torrent, wire, this.#options.uploads, () => {
+      this.update()
+      return this.#isGiving
+    })
     wire.on('download', (bytes: number) => { this.#receivedBytes += bytes })
     wire.on('upload', (bytes: number) => {
       this.#uploadedBytes += bytes
