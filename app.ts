@@ -1,6 +1,7 @@
 import Fastify, { LogController } from 'fastify'
 import access from './plugins/access.ts'
 import bodies from './plugins/bodies.ts'
+import browsers from './plugins/browsers.ts'
 import budget from './plugins/budget.ts'
 import cache from './plugins/cache.ts'
 import config from './plugins/config.ts'
@@ -40,6 +41,7 @@ import pages from './routes/pages.ts'
 import preloadRoutes from './routes/preload.ts'
 import playlist from './routes/playlist.ts'
 import { sharedSchemas } from './routes/shared-schemas.ts'
+import session from './routes/session.ts'
 import stream from './routes/stream.ts'
 import streamByName from './routes/stream-by-name.ts'
 import subtitleRoutes from './routes/subtitles.ts'
@@ -108,6 +110,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(torrentHealth)
 
   await app.register(access)
+  await app.register(browsers)
   await app.register(openapi, { schemas: sharedSchemas })
   await app.register(stream)
   await app.register(streamByName)
@@ -117,6 +120,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(preloadRoutes)
   await app.register(torrentHealthRoute)
   await app.register(cacheRoutes)
+  await app.register(session)
   await app.register(eventRoutes)
   await app.register(health)
   await app.register(metricsRoute)

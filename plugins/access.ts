@@ -1,10 +1,11 @@
 import fp from 'fastify-plugin'
 import { Gate } from '../services/access/gate.ts'
+import { Sessions } from '../services/access/sessions.ts'
 import { openSecret } from '../services/access/token.ts'
 import { isMockHash } from '../services/mock/mock-hashes.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
-import type { Asking } from '../services/access/gate.ts'
+import type { Asking, Identity } from '../services/access/gate.ts'
 import type { Action } from '../services/access/may-do.ts'
 
 /**
@@ -26,18 +27,31 @@ declare module 'fastify' {
 export interface Access {
   /** The token, if it was made at this start and nobody knows it yet. */
   readonly newToken: string | null
+  readonly sessions: Sessions
+  readonly gate: Gate
+  /** Who asks, as far as the request shows it. */
+  identityOf (request: FastifyRequest): Identity
   /** Throws Refused unless this client may do this with the infohash. For routes whose infohash is not in their path. */
   admit (request: FastifyRequest, access: RouteAccess, infohash: string): Promise<void>
   /** Throws Refused unless this client may do this. For routes of which only a part is for everybody. */
   require (request: FastifyRequest, action: Action): void
 }
 
+const reading = new Set(['GET', 'HEAD', 'OPTIONS'])
+
 export default fp(async function access (fastify) {
   const { config, log, torrentList, cache, stored } = fastify
-  const { value: madeToken, isNew } = config.API_TOKEN === null
+  const { value: token, isNew } = config.API_TOKEN === null
     ? await openSecret(config.TORRENT_DOWNLOAD_PATH, 'api-token', { isReadOnly: config.CACHE_READ_ONLY, log })
     : { value: config.API_TOKEN, isNew: false }
-  const gate = new Gate({ token: madeToken, trustsNobody: config.API_TOKEN !== null || config.isPanel, mode: config.STREAM_ACCESS })
+  const sessions = new Sessions(token)
+  const gate = new Gate({
+    token,
+    trustsNobody: config.API_TOKEN !== null || config.isPanel,
+    mode: config.STREAM_ACCESS,
+    names: { baseUrl: config.BASE_URL, hosts: config.ALLOWED_HOSTS ?? [], origins: config.ALLOWED_ORIGINS ?? [] },
+    sessions
+  })
 
   const routes: RouteOptions[] = []
   fastify.addHook('onRoute', (route) => { routes.push(route) })
@@ -46,13 +60,21 @@ export default fp(async function access (fastify) {
     if (silent.length > 0) throw new Error(`who may use ${silent.join('; ')}? Each route says so: config: { access: … }`)
   })
 
+  const identities = new WeakMap<FastifyRequest, Identity>()
   const access: Access = {
-    newToken: isNew ? madeToken : null,
-    async admit (request, access, infohash) {
-      gate.check(await actionOf(access, infohash), askingOf(request))
+    newToken: isNew ? token : null,
+    sessions,
+    gate,
+    identityOf (request) {
+      const identity = identities.get(request) ?? gate.identify(askingOf(request))
+      identities.set(request, identity)
+      return identity
+    },
+    async admit (request, wanted, infohash) {
+      gate.check(await actionOf(wanted, infohash), access.identityOf(request))
     },
     require (request, action) {
-      gate.check(action, askingOf(request))
+      gate.check(action, access.identityOf(request))
     }
   }
   fastify.decorate('access', access)
@@ -61,20 +83,19 @@ export default fp(async function access (fastify) {
   fastify.addHook('preParsing', async (request, _reply, payload) => {
     const { access: wanted } = request.routeOptions.config
     // A path that is no route tells nothing.
-    if (wanted === undefined || wanted === 'public') return payload
-    if (wanted === 'list' || wanted === 'manage') {
-      access.require(request, wanted)
-      return payload
-    }
+    if (wanted === undefined) return payload
+    if (!reading.has(request.method)) gate.guard(askingOf(request), access.identityOf(request))
+    if (wanted === 'public') return payload
     const infohash = infohashOf(request)
+    if (wanted === 'list' || wanted === 'manage') access.require(request, wanted)
     // One that is none gets the answer that says so; where it comes with the query or the body, the route asks.
-    if (infohash !== null) await access.admit(request, wanted, infohash)
+    else if (infohash !== null) await access.admit(request, wanted, infohash)
     else if (wanted === 'add') access.require(request, 'add')
     return payload
   })
 
-  async function actionOf (access: RouteAccess, infohash: string): Promise<Action> {
-    if (access !== 'stream' && access !== 'status') return access
+  async function actionOf (wanted: RouteAccess, infohash: string): Promise<Action> {
+    if (wanted !== 'stream' && wanted !== 'status') return wanted
     // Elsewhere the table asks the same of both.
     if (gate.mode !== 'known') return 'stream'
     return await isKnown(infohash) ? 'stream' : 'add'

@@ -1,9 +1,11 @@
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import fp from 'fastify-plugin'
-import { declareRoutes } from './access.ts'
 import packageJson from '../package.json' with { type: 'json' }
+import { sessionCookie } from '../services/access/sessions.ts'
+import { declareRoutes } from './access.ts'
 import type { TSchema } from 'typebox'
+import type { RouteAccess } from './access.ts'
 
 /** The UI is a script and a style sheet of our own; it needs inline styles, and images that it has in itself. */
 const uiPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -14,6 +16,7 @@ const tags = [
   { name: 'preload', description: 'Bring parts of a file in before it is played' },
   { name: 'subtitles', description: 'The subtitle files of a torrent' },
   { name: 'events', description: 'What happens, while it happens' },
+  { name: 'access', description: 'Log in, and let others in' },
   { name: 'cache', description: 'What is on the disk' },
   { name: 'server', description: 'For probes, for people, for programs' }
 ]
@@ -22,6 +25,27 @@ const tags = [
 const anyOther = {
   description: 'Another error, of the same form: an address that is too long (414), a method that the path does not have (405), a request that did not arrive in time (408).',
   content: { 'application/json': { schema: { $ref: 'Error#' } } }
+}
+
+/** How a client shows who it is; `{}`: it may have no need to. */
+const securitySchemes = {
+  token: { type: 'http', scheme: 'bearer', description: 'API_TOKEN, else the one that was made at the first start' },
+  login: { type: 'apiKey', in: 'cookie', name: sessionCookie, description: 'what POST /api/session sets, for browsers' }
+} as const
+const owners = [{ token: [] }, { login: [] }, {}]
+const everybody = [{}, ...owners.slice(0, -1)]
+
+/** What the table of who may do what answers for a route (plugins/access.ts), beside the route's own answers. */
+function refusals (access: RouteAccess, response: object): object {
+  if (access === 'public') return {}
+  const other: unknown = new Map(Object.entries(response)).get('500')
+  const headers = typeof other === 'object' && other !== null && 'headers' in other ? other.headers : {}
+  const refusal = (description: string, more: object = {}) => ({ ...anyOther, description, headers: { ...Object(headers), ...more } })
+  return {
+    401: refusal('this client may not, without a token', { 'WWW-Authenticate': { type: 'string', description: 'Bearer (RFC 6750)' } }),
+    403: refusal('this client may not, or not by this name, or not from a page of somebody else'),
+    429: refusal('too much at a time', { 'Retry-After': { type: 'integer', description: 'seconds' } })
+  }
 }
 
 /** A plugin, so that each part of the server can add what it says of itself: see routes/README.md. */
@@ -33,9 +57,15 @@ export default fp<{ readonly schemas: readonly TSchema[] }>(async function opena
     openapi: {
       openapi: '3.1.0',
       info: { title: 'Self-Streme', version: packageJson.version, description: packageJson.description, license: { name: 'MIT', identifier: 'MIT' } },
-      tags
+      tags,
+      components: { securitySchemes }
     },
-    transform: ({ schema, url }) => ({ schema: { ...schema, response: { ...schema?.response ?? {}, default: anyOther } }, url }),
+    transform ({ schema, url, route }) {
+      const { access = 'manage' } = route.config ?? {}
+      const response = { ...schema?.response ?? {} }
+      const security = access === 'public' ? [] : access === 'list' || access === 'manage' ? owners : everybody
+      return { schema: { ...schema, security, response: { ...refusals(access, response), ...response, default: anyOther } }, url }
+    },
     // By the names that they were registered under.
     refResolver: { buildLocalReference: ({ $id }, _base, _fragment, i) => typeof $id === 'string' ? $id : `schema-${i}` }
   })

@@ -6,20 +6,16 @@ import { follow } from './events.js'
 import { examples } from './examples.js'
 import { isolateName } from './format.js'
 import { preferredLanguage, setLanguage, text } from './i18n.js'
+import { recall, remember } from './memory.js'
 import * as network from './network.js'
 import * as player from './player.js'
+import { logOut, showSession } from './session.js'
 import * as timeline from './timeline.js'
 import * as torrents from './torrents.js'
 
 const byId = (id) => document.getElementById(id)
 const largestTorrent = 10 * 1024 * 1024
 const told = ['start', 'started', 'refused', 'source', 'lost', 'stall', 'end']
-
-/** Where a browser keeps nothing, choices last as long as the page. */
-const memory = {
-  get (key) { try { return localStorage.getItem(key) } catch { return null } },
-  set (key, value) { try { localStorage.setItem(key, value) } catch { /* as above */ } }
-}
 
 function setTheme (name) {
   document.documentElement.dataset.theme = name
@@ -98,17 +94,20 @@ document.addEventListener('drop', (event) => {
 })
 
 const choices = { language: (value) => { setLanguage(value) }, theme: (value) => { setTheme(value) } }
-byId('language').value = preferredLanguage(memory.get('language'), navigator.languages)
-byId('theme').value = memory.get('theme') ?? 'auto'
+byId('language').value = preferredLanguage(recall('language'), navigator.languages)
+byId('theme').value = recall('theme') ?? 'auto'
 for (const [name, apply] of Object.entries(choices)) {
   const choice = byId(name)
   if (choice.value === '') choice.selectedIndex = 0
   apply(choice.value)
   choice.addEventListener('change', () => {
-    memory.set(name, choice.value)
+    remember(name, choice.value)
     apply(choice.value)
   })
 }
+
+byId('logout').addEventListener('click', () => { logOut().catch((error) => { torrents.say(error.message, true) }) })
+showSession().catch(() => { /* The list says so, too. */ })
 
 let lastEventId = ''
 let wasLost = false

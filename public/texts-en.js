@@ -112,6 +112,13 @@ export default {
   triedWon: '{won} of {tried}',
   dhtNodes: 'DHT nodes',
   bans: 'Banned peers',
+  login: 'Log in',
+  logout: 'Log out',
+  loginLabel: "The server's token",
+  loginHint: 'It is what API_TOKEN is set to, else the one in .self-streme/api-token of the download directory.',
+  loginTrying: 'Logging in…',
+  loginWrong: 'This is not the token of this server.',
+  loginBack: 'Back, without',
   apiDocs: 'The API, described',
   offline: 'The connection to the server was lost; it is tried again.'
 }

@@ -112,6 +112,13 @@ export default {
   triedWon: '{won} מתוך {tried}',
   dhtNodes: 'צומתי DHT',
   bans: 'עמיתים חסומים',
+  login: 'כניסה',
+  logout: 'יציאה',
+  loginLabel: 'הטוקן של השרת',
+  loginHint: 'זה הערך של API_TOKEN, ואם לא הוגדר: מה שכתוב בקובץ ‎.self-streme/api-token בתיקיית ההורדות.',
+  loginTrying: 'נכנסים…',
+  loginWrong: 'זה לא הטוקן של השרת הזה.',
+  loginBack: 'חזרה, בלי כניסה',
   apiDocs: 'תיאור ה־API',
   offline: 'הקשר עם השרת אבד; מנסים שוב.'
 }

@@ -33,6 +33,7 @@ const pages: FastifyPluginAsyncTypebox = async (fastify) => {
   for (const url of ['/', '/test-torrent-streaming']) {
     fastify.get(url, { schema }, async (_request, reply) => await reply.sendFile('index.html'))
   }
+  fastify.get('/login', { schema: { ...schema, summary: 'The page to log in' } }, async (_request, reply) => await reply.sendFile('login.html'))
 }
 
 export default pages

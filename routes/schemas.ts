@@ -10,8 +10,13 @@ import type { ErrorBody } from '../plugins/errors.ts'
 
 export const commonHeaders = {
   'X-Request-Id': { type: 'string', description: "as in the server's log" },
-  'Cache-Control': { type: 'string', description: 'no-store' }
+  'Cache-Control': { type: 'string', description: 'no-store' },
+  'X-Content-Type-Options': { type: 'string', description: 'nosniff' },
+  'Referrer-Policy': { type: 'string', description: 'no-referrer: addresses may hold secrets' },
+  'Content-Security-Policy': { type: 'string', description: 'what a browser may do with it' },
+  'Cross-Origin-Resource-Policy': { type: 'string', description: 'which pages may load it' }
 }
+const loginHeaders = { ...commonHeaders, 'WWW-Authenticate': { type: 'string', description: 'Bearer (RFC 6750)' } }
 const retryHeaders = { ...commonHeaders, 'Retry-After': { type: 'integer', description: 'seconds; where asking again may help' } }
 
 /** A known test hash: it plays with no network at all, so every example can be tried. */
@@ -90,7 +95,7 @@ export const errorSchema = Type.Object({
 export function errors<S extends number> (meanings: Record<S, string>, headers: object = {}) {
   const all: Record<number, string> = { ...meanings, 500: 'the server failed', 503: 'the server is overloaded or stops' }
   const entry = ([status, description]: [string, string]) => [status, Type.Unsafe<ErrorBody>({
-    description, headers: { ...headers, ...status === '503' || status === '404' ? retryHeaders : commonHeaders }, content: { 'application/json': { schema: { $ref: 'Error#' } } }
+    description, headers: { ...headers, ...status === '503' || status === '404' || status === '429' ? retryHeaders : status === '401' ? loginHeaders : commonHeaders }, content: { 'application/json': { schema: { $ref: 'Error#' } } }
   })]
   // Object.fromEntries forgets the keys' type.
   return Object.fromEntries(Object.entries(all).map(entry)) as Record<S | 500 | 503, ReturnType<typeof Type.Unsafe<ErrorBody>>>

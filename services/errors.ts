@@ -36,7 +36,9 @@ export const reasonCodes = {
   STORE_CLOSED: { isTemporary: true, isFinal: false, rests: null },
   STORE_FAILED: { isTemporary: true, isFinal: false, rests: null },
   TOKEN_NEEDED: { isTemporary: false, isFinal: true, rests: null },
-  TOKEN_WRONG: { isTemporary: false, isFinal: true, rests: null }
+  TOKEN_WRONG: { isTemporary: false, isFinal: true, rests: null },
+  HOST_REFUSED: { isTemporary: false, isFinal: true, rests: null },
+  ORIGIN_REFUSED: { isTemporary: false, isFinal: true, rests: null }
 } as const
 
 export type ReasonCode = keyof typeof reasonCodes

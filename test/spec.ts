@@ -32,6 +32,7 @@ export interface Operation {
   readonly summary?: string
   readonly parameters?: readonly Parameter[]
   readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema: Schema, readonly example?: unknown }>> }
+  readonly security?: ReadonlyArray<Readonly<Record<string, readonly string[]>>>
   readonly responses: Readonly<Record<string, Answer>>
 }
 

@@ -75,7 +75,23 @@ type Way = (app: FastifyInstance, ask: Ask) => Promise<Ask & { readonly headers?
 const ways: Readonly<Record<string, { readonly counts: readonly Cell[], readonly apply: Way }>> = {
   nothing: { counts: ['all'], apply: async (_app, ask) => ask },
   'a wrong token': { counts: ['all'], apply: async (_app, ask) => ({ ...ask, headers: { authorization: 'Bearer wrong' } }) },
-  'the token': { counts: ['all', 'token, secret path or signature', 'token, or a trusted client'], apply: async (app, ask) => ({ ...ask, headers: { authorization: `Bearer ${await tokenOf(app)}` } }) }
+  'the token': { counts: ['all', 'token, secret path or signature', 'token, or a trusted client'], apply: async (app, ask) => ({ ...ask, headers: { authorization: `Bearer ${await tokenOf(app)}` } }) },
+  'the cookie of a login': { counts: ['all', 'token, secret path or signature', 'token, or a trusted client'], apply: async (app, ask) => ({ ...ask, headers: { cookie: `a=b; ${await cookieOf(app)}` } }) },
+  'the cookie of a login that has ended': {
+    counts: ['all'],
+    async apply (app, ask) {
+      const cookie = await cookieOf(app)
+      await app.inject({ method: 'DELETE', url: '/api/session', headers: { cookie } })
+      return { ...ask, headers: { cookie } }
+    }
+  }
+}
+
+async function cookieOf (app: FastifyInstance): Promise<string> {
+  const { statusCode, cookies: [cookie], headers } = await app.inject({ method: 'POST', url: '/api/session', payload: { token: await tokenOf(app) } })
+  if (statusCode !== 200 || cookie === undefined) throw new Error(`login: ${statusCode}`)
+  if (JSON.stringify(headers).includes(await tokenOf(app))) throw new Error('the token is in the answer')
+  return `${cookie.name}=${cookie.value}`
 }
 
 async function tokenOf ({ config }: FastifyInstance): Promise<string> {

@@ -30,12 +30,14 @@ t.test('the description is valid OpenAPI 3.1, and says something of everything',
   t.match(body, { openapi: '3.1.0', info: { title: 'Self-Streme' }, servers: [{ url: './' }] })
   t.match(await new Validator().validate(structuredClone(body)), { valid: true })
   const { document, operations } = new Spec(body)
+  t.match(body.components.securitySchemes, { token: { type: 'http', scheme: 'bearer' }, login: { type: 'apiKey', in: 'cookie' } })
   const tags = document.tags.map(({ name }) => name)
   for (const { method, path, operation } of operations) {
     const { tags: own = [], summary = '', parameters = [], responses } = operation
     const name = `${method} ${path}`
     t.ok(own.length === 1 && own.every((tag) => tags.includes(tag)), `${name} has a tag of the list`)
     t.match(summary, /^[A-Z].*[^.]$/, `${name} has a summary`)
+    t.ok(operation.security !== undefined, `${name} says who may`)
     t.ok(Object.keys(responses).some((status) => status.startsWith('2')), `${name} has an answer that is none of errors`)
     t.notOk(Object.values(responses).some(({ description }) => description === 'Default Response'), `each answer of ${name} says what it means`)
     for (const parameter of parameters) if (parameter.in === 'path') t.ok(parameter.example, `${name}: ${parameter.name} has an example`)
@@ -64,7 +66,8 @@ t.test('every operation answers as the description says, to what is right and to
     const name = `${method} ${path}`
     const statuses = new Set<number>()
     seen.set(name, statuses)
-    for (const request of requestsOf(method, path, operation, { infohash, torrent })) {
+    const right = path === '/api/session' ? [{ method, path, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ token: app.access.newToken }) }] : []
+    for (const request of [...right, ...requestsOf(method, path, operation, { infohash, torrent })]) {
       const answer = await ask(url, request)
       statuses.add(answer.status)
       t.same(spec.mistakesOf(method, operation, answer), [], `${request.method} ${request.path.slice(0, 150)} ${JSON.stringify(request.headers ?? {}).slice(0, 60)} -> ${answer.status}`)
