@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import { basename, dirname, join } from 'node:path'
+import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
@@ -72,7 +72,7 @@ export async function startInPanel (t: Test, { directory, command, done, port, e
   const variables = {
     HOME: '/home/container',
     USER: 'container',
-    PATH: `${dirname(process.execPath)}:/usr/local/bin:/usr/bin:/bin`,
+    PATH: '/home/node/bin:/usr/local/bin:/usr/bin:/bin',
     TZ: 'UTC',
     STARTUP: command,
     SERVER_MEMORY: String(serverMemoryMb),
@@ -86,6 +86,8 @@ export async function startInPanel (t: Test, { directory, command, done, port, e
   const args = [
     ...group === null ? [] : ['sh', '-c', 'for file in $GROUPS_TO_ENTER; do echo $$ > "$file"; done; exec "$@"', 'sh'],
     'bwrap', '--ro-bind', '/', '/', '--dev', '/dev', '--proc', '/proc', '--size', String(100 * 1024 * 1024), '--tmpfs', '/tmp', '--tmpfs', '/home',
+    // Its image has this Node, wherever it lies here.
+    '--ro-bind', process.execPath, '/home/node/bin/node',
     '--bind', directory, '/home/container', '--chdir', '/home/container', '--unshare-user', '--uid', '988', '--gid', '988', '--unshare-pid', '--unshare-ipc', '--new-session',
     '--die-with-parent', '--clearenv', ...Object.entries(variables).flatMap(([name, value]) => ['--setenv', name, value]),
     'prlimit', '--nproc=512', 'bash', '-c', `exec ${command}`

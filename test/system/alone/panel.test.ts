@@ -17,7 +17,7 @@ const mockHash = '39730aa7c09b864432bc8c878c20c933059241fd'
 const placedHash = 'dd8255ecdc7ca55fb0bbf81323d87062db1f6d1c'
 
 /** Knows nobody outside this machine. */
-const alone = { TRACKERS: 'none', DHT_BOOTSTRAP: 'none', STUN_SERVERS: 'none', TORRENT_METADATA_URLS: 'none', HTTP_ALLOW_PRIVATE_NETWORKS: 'true', TORRENT_PORT: '0' }
+const alone = { API_TOKEN: 'a-token-of-the-panel', TRACKERS: 'none', DHT_BOOTSTRAP: 'none', STUN_SERVERS: 'none', TORRENT_METADATA_URLS: 'none', HTTP_ALLOW_PRIVATE_NETWORKS: 'true', TORRENT_PORT: '0' }
 
 const seconds = amount('SOAK_PANEL_SECONDS', 30)
 const directory = await temporaryDirectory(t)
@@ -57,7 +57,7 @@ for (const { name, command, env, stop } of [
     for (const wish of stop) {
       const port = await freePort()
       const server = await startInPanel(t, { directory, command, done, port, env: { ...env, ...alone, TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl, STATIC_PEERS: seeder.address } })
-      const { body } = await jsonFrom(`${server.url}/api/cache`)
+      const { body } = await jsonFrom(`${server.url}/api/cache`, { headers: { Authorization: `Bearer ${alone.API_TOKEN}` } })
       t.match(body.data, { limit: 2_000_000_000, accounting: 'apparent' }, 'it knows that a panel runs it')
       await streams(t, server.url, mockHash, 'mock')
       await streams(t, server.url, placedHash, 'cache', placed)
