@@ -7,6 +7,8 @@ const silenceMs = 250
 /** What comes at once in the beginning may be all that a peer with a limit gives in a second. */
 const leastMs = 250
 const blockBytes = 16_384
+/** It is doubted for so long after what it did not answer was taken back. */
+const doubtMs = 30_000
 /** This much of what a peer gives is to be under way, beside what keeps it busy from one burst to the next, … */
 const queueMs = 600
 /** … which may be so long. */
@@ -25,6 +27,8 @@ export class PeerRate {
   #gapMs = 0
   /** Its last answer, or when it began to have something to answer; null: it has nothing to. */
   #since: number | null = null
+  /** How long it was silent when all was taken back, and when that was. */
+  #doubt = { silentMs: 0, at: 0 }
 
   /** It was asked for a block. */
   asked (nowMs: number): void {
@@ -39,10 +43,13 @@ export class PeerRate {
     this.#busyMs = this.#busyMs * kept + elapsedMs
     this.#gapMs = Math.max(elapsedMs, this.#gapMs * kept)
     this.#since = isDone ? null : nowMs
+    this.#doubt.silentMs = 0
   }
 
   /** It has nothing to answer any more: what it was asked for was taken back. */
-  idle (): void {
+  idle (nowMs: number): void {
+    if (this.#since === null) return
+    this.#doubt = { silentMs: Math.max(this.#silentMs(nowMs), nowMs - this.#since), at: nowMs }
     this.#since = null
   }
 
@@ -53,7 +60,7 @@ export class PeerRate {
 
   /** Has it never answered, though it had time to? */
   isSilent (nowMs: number): boolean {
-    return this.#bytes === 0 && this.#since !== null && nowMs - this.#since > 2 * silenceMs
+    return this.#bytes === 0 && this.#silentMs(nowMs) > 2 * silenceMs
   }
 
   /**
@@ -66,8 +73,13 @@ export class PeerRate {
 
   bytesPerSecond (nowMs: number): number {
     const usual = this.#bytes === 0 ? unknownRate : this.#bytes * 1000 / Math.max(this.#busyMs, leastMs)
-    const silentMs = this.#since === null ? 0 : nowMs - this.#since
+    const silentMs = this.#silentMs(nowMs)
     if (silentMs <= Math.max(silenceMs, 3 * blockBytes * 1000 / usual)) return usual
     return Math.min(usual, blockBytes * 1000 / silentMs)
+  }
+
+  #silentMs (nowMs: number): number {
+    const remembered = nowMs - this.#doubt.at < doubtMs ? this.#doubt.silentMs : 0
+    return Math.max(remembered, this.#since === null ? 0 : nowMs - this.#since)
   }
 }

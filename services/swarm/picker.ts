@@ -93,7 +93,7 @@ export interface OwedBlock<P> {
 
 /** One more is asked only where it answers so much sooner: in that part of the time, and by so many milliseconds. */
 const gain = { usual: 2, waiting: 1.25, ms: 50 } as const
-/** So many are asked for one block at most. */
+/** So many are asked for one block at most, where one of them is known to answer. */
 const mostAsked = 3
 
 /**
@@ -107,15 +107,21 @@ export function askAgain<P extends AskedPeer> (peers: readonly P[], blocks: read
   const queues = queuesOf(peers.filter(({ room }) => room > 0))
   if (queues.length === 0) return
   for (const owed of blocks) {
-    if (owed.askedOf.length >= mostAsked) continue
+    if (owed.askedOf.length >= mostAsked && owed.expectedMs !== Infinity) continue
     const able = queues.filter(({ peer, room }) => room > 0 && peer.has(owed.piece) && !owed.askedOf.includes(peer))
-    const [best] = firstTwo(able)
-    if (best === undefined) continue
-    const sooner = answerMs(best)
-    if (owed.expectedMs < sooner * (owed.isWaitedFor ? gain.waiting : gain.usual) || owed.expectedMs < sooner + gain.ms) continue
-    if (!ask(best.peer, owed)) continue
-    best.readyMs += best.blockMs
-    best.room--
+    // One that may not be asked for it leaves it to the next.
+    for (;;) {
+      const [best] = firstTwo(able)
+      if (best === undefined) break
+      const sooner = answerMs(best)
+      if (owed.expectedMs < sooner * (owed.isWaitedFor ? gain.waiting : gain.usual) || owed.expectedMs < sooner + gain.ms) break
+      if (ask(best.peer, owed)) {
+        best.readyMs += best.blockMs
+        best.room--
+        break
+      }
+      able.splice(able.indexOf(best), 1)
+    }
   }
 }
 

@@ -176,13 +176,13 @@ export class Picking {
     for (const [i, wire] of able.entries()) {
       if ((rates[i] ?? 0) < fastest * fastPart) continue
       cancelRequests(wire, (piece) => !isUrgent(piece))
-      if (wire.requests.length === 0) this.#rates.get(wire)?.idle()
+      if (wire.requests.length === 0) this.#rates.get(wire)?.idle(now)
     }
   }
 
   #peerOf (wire: Wire, now: number, beyond = 0): WirePeer {
     const rate = this.#rates.get(wire)
-    if (wire.requests.length === 0) rate?.idle()
+    if (wire.requests.length === 0) rate?.idle(now)
     return {
       wire,
       bytesPerSecond: rate?.bytesPerSecond(now) ?? 0,

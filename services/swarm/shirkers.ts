@@ -14,7 +14,7 @@ export interface Worker {
 
 export interface ShirkersOptions<Wire extends Worker> {
   readonly wires: () => readonly Wire[]
-  /** Lets others have what this one was asked for. */
+  /** Lets others have what this one was asked for. Called each second while it is silent, for it may have been asked for more. */
   readonly release: (wire: Wire) => void
   /** This one only wastes time. */
   readonly onUseless: (wire: Wire) => void
@@ -27,7 +27,6 @@ interface Work {
   /** Blocks of the whole torrent then. */
   blocksThen: number
   hasDelivered: boolean
-  isReleased: boolean
   refusals: number
   readonly refused: Map<number, number>
 }
@@ -56,7 +55,6 @@ export class Shirkers<Wire extends Worker> {
   onBlock (wire: Wire): void {
     const work = this.#of(wire)
     work.hasDelivered = true
-    work.isReleased = false
     work.refusals = 0
     work.busySince = this.#now()
     work.blocksThen = ++this.#blocks
@@ -87,11 +85,10 @@ export class Shirkers<Wire extends Worker> {
         work.blocksThen = this.#blocks
         continue
       }
-      if (work.isReleased || now - work.busySince < deadlines.peerSilenceMs) continue
+      if (now - work.busySince < deadlines.peerSilenceMs) continue
       // Under a limit all are slow; then there is nobody who would be faster.
       const areOthersFaster = this.#blocks - work.blocksThen >= 2 * wires.length
       if (!areOthersFaster && !wires.some((other) => other !== wire && !other.peerChoking && other.requests.length === 0)) continue
-      work.isReleased = true
       this.#options.release(wire)
     }
   }
@@ -99,7 +96,7 @@ export class Shirkers<Wire extends Worker> {
   #of (wire: Wire): Work {
     let work = this.#work.get(wire)
     if (work === undefined) {
-      work = { busySince: this.#now(), blocksThen: this.#blocks, hasDelivered: false, isReleased: false, refusals: 0, refused: new Map() }
+      work = { busySince: this.#now(), blocksThen: this.#blocks, hasDelivered: false, refusals: 0, refused: new Map() }
       this.#work.set(wire, work)
     }
     return work

@@ -33,12 +33,25 @@ export function unaskedBlocks (torrent: Torrent, index: number): number {
   return Math.ceil(piece.length / blockBytes) - piece._reservations + (piece._cancellations?.length ?? 0)
 }
 
-/** Asks the peer for a block of the piece that nobody was asked for, and gives the request; null: there is none, or it may not be asked. */
+/**
+ * Asks the peer for a block of the piece that nobody was asked for, and gives the request; null: there is none, or it may
+ * not be asked. What was taken from this peer and it owes all the same is left to others.
+ */
 export function askFor (torrent: Torrent, wire: Wire, index: number): Request | null {
   const piece = torrent.pieces[index]
-  // What has come by another way since it was to be asked for again.
-  while (piece?._cancellations != null && piece._buffer?.[piece._cancellations.at(-1) ?? -1] !== undefined) piece._cancellations.pop()
-  return request(torrent, wire, index)
+  const cancelled = piece?._cancellations ?? []
+  if (cancelled.length === 0) return request(torrent, wire, index)
+  const own: number[] = []
+  for (const block of cancelled.splice(0)) {
+    // What has come by another way since it was to be asked for again.
+    if (piece?._buffer?.[block] !== undefined) continue
+    const isOwn = wire.requests.some((request) => request.piece === index && request.offset === block * blockBytes)
+    if (isOwn) own.push(block)
+    else cancelled.push(block)
+  }
+  const asked = request(torrent, wire, index)
+  cancelled.push(...own)
+  return asked
 }
 
 /** Asks the peer for a block that others were asked for, too; null: it may not be asked. */

@@ -1,4 +1,4 @@
-import type { Piece, Torrent, Wire } from 'webtorrent'
+import type { Piece, Request, Torrent, Wire } from 'webtorrent'
 
 const blockBytes = 16_384
 
@@ -85,15 +85,20 @@ export function askedFor (torrent: Torrent, piece: number): ReadonlyArray<Wire |
   return torrent._reservations[piece] ?? []
 }
 
+const released = new WeakSet<Request>()
+
 /**
- * Gives the others what this peer was asked for. Its own answers still count when they come first, and until then it is
- * asked for nothing more, for its requests are under way.
+ * Gives the others what this peer was asked for, once each. Its own answers still count when they come first: the requests
+ * are under way.
  */
 export function releaseRequests (torrent: Torrent, wire: Wire): void {
-  for (const { piece: index, offset } of wire.requests) {
+  for (const request of wire.requests) {
+    if (released.has(request)) continue
+    released.add(request)
+    const { piece: index, offset } = request
     const reserved = torrent._reservations[index]
     const at = reserved?.indexOf(wire) ?? -1
-    // Released before.
+    // Of a piece that was begun anew since.
     if (reserved === null || reserved === undefined || at === -1) continue
     reserved[at] = null
     torrent.pieces[index]?.cancel(Math.floor(offset / blockBytes))

@@ -8,6 +8,7 @@ import type { ClientOptions, Peer, Torrent, Wire } from 'webtorrent'
 import { Geometry } from '../../../services/pieces/geometry.ts'
 import { PieceFiles } from '../../../services/pieces/piece-files.ts'
 import { ChunkStore } from '../../../services/swarm/chunk-store.ts'
+import { askFor } from '../../../services/swarm/internals/asking.ts'
 import { askedFor, judgeBlocks, releaseRequests } from '../../../services/swarm/internals/blocks.ts'
 import { dialPlainToo, dialTcpBesideUtp, dropPeers, guardIncoming, guardPeers, guardRedials, keepIncomingPeers, peerCounts } from '../../../services/swarm/internals/connections.ts'
 import { dhtNodes, dhtState, greetNodes, guardDht, tameLocalDiscovery } from '../../../services/swarm/internals/discovery.ts'
@@ -404,6 +405,10 @@ t.test('what one peer was asked for is given to others, and its own late answer 
   releaseRequests(leech.torrent, wire)
   releaseRequests(leech.torrent, wire)
   t.equal(askedFor(leech.torrent, 0).filter((asked) => asked === wire).length, 0)
+  t.equal(askFor(leech.torrent, wire, 0), null, 'it owes that already')
+  t.ok(askFor(leech.torrent, wire, 1) !== null)
+  releaseRequests(leech.torrent, wire)
+  t.equal(askedFor(leech.torrent, 1).filter((asked) => asked === wire).length, 0, 'what it was asked for later is given away, too')
   const honest = await startBadPeer(t, film, 'honest')
   const done = verified(leech.torrent, 1)
   leech.torrent.addPeer(honest.address)

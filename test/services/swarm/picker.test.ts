@@ -90,9 +90,10 @@ function owed (block: number, askedOf: readonly TestPeer[], expectedMs: number, 
   return { piece: 0, block, askedOf, expectedMs, isWaitedFor }
 }
 
-function again (peers: readonly TestPeer[], blocks: ReadonlyArray<OwedBlock<TestPeer>>): Array<[name: string, block: number]> {
+function again (peers: readonly TestPeer[], blocks: ReadonlyArray<OwedBlock<TestPeer>>, mayAsk = (_name: string): boolean => true): Array<[name: string, block: number]> {
   const asked: Array<[string, number]> = []
   askAgain(peers, blocks, ({ name }, { block }) => {
+    if (!mayAsk(name)) return false
     asked.push([name, block])
     return true
   })
@@ -111,8 +112,15 @@ t.test('a late block is asked of the one who brings it much sooner', async (t) =
 t.test('each late block is asked of three peers at most, and of nobody beyond its room', async (t) => {
   const peers = [peer('a', 1_000), peer('b', 1_000), peer('c', 1_000), peer('d', 1_000)]
   t.same(again(peers, [owed(1, peers.slice(0, 3), 60_000)]), [])
+  t.same(again(peers, [owed(1, peers.slice(0, 3), Infinity)]), [['d', 1]], 'unless nobody knows whether they ever answer')
   const [late, one] = [peer('late', 1), peer('one', 1_000, { room: 1 })]
   t.same(again([late, one], [owed(1, [late], 60_000), owed(2, [late], 60_000)]), [['one', 1]])
+})
+
+t.test('where the fastest may not be asked for a late block, the next one is', async (t) => {
+  const [silent, suspect, honest] = [peer('silent', 1), peer('suspect', 5_000), peer('honest', 500)]
+  t.same(again([silent, suspect, honest], [owed(7, [silent], Infinity, true)], (name) => name !== 'suspect'), [['honest', 7]])
+  t.same(again([silent, suspect], [owed(7, [silent], Infinity, true)], (name) => name !== 'suspect'), [])
 })
 
 t.test('late blocks are spread, and only over who has them', async (t) => {

@@ -25,18 +25,21 @@ function setUp (count: number): { wires: FakeWire[], shirkers: Shirkers<FakeWire
   }
 }
 
-t.test('who is silent for three seconds while others deliver loses its requests, once', async (t) => {
+t.test('who is silent for three seconds while others deliver loses its requests, and those that it gets afterwards', async (t) => {
   const { wires: [silent, busy], shirkers, released, pass } = setUp(2)
   if (silent === undefined || busy === undefined) throw new Error('no wires')
   const deliver = (): void => { for (let i = 0; i < 5; i++) shirkers.onBlock(busy) }
   pass(2, deliver)
   t.same(released, [])
-  pass(10, deliver)
-  t.equal(released.length, 1)
-  t.equal(released[0], silent)
+  pass(1, deliver)
+  t.same(released, [silent])
+  pass(2, deliver)
+  t.same(released, [silent, silent, silent])
   shirkers.onBlock(silent)
-  pass(4, deliver)
-  t.equal(released.length, 2, 'and again after it has delivered')
+  pass(2, deliver)
+  t.equal(released.length, 3, 'not while it delivers')
+  pass(1, deliver)
+  t.equal(released.length, 4)
 })
 
 t.test('nobody loses anything while all are slow, nor who chokes or was asked for nothing', async (t) => {
@@ -53,7 +56,7 @@ t.test('nobody loses anything while all are slow, nor who chokes or was asked fo
   choking.peerChoking = true
   free.requests.length = 0
   pass(5)
-  t.equal(released.length, 18, 'all but those two, for one has nothing to do')
+  t.equal(new Set(released).size, 18, 'all but those two, for one has nothing to do')
   t.notOk(released.includes(choking))
 })
 
