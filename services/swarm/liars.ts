@@ -23,6 +23,8 @@ export interface LiarsOptions<Wire extends Sender> {
   readonly wires: () => readonly Wire[]
   /** Does a reader wait for it? */
   readonly isWaitedFor: (piece: number) => boolean
+  /** Is it of use for this piece: it has not refused it, and answers? */
+  readonly isAtWork: (wire: Wire, piece: number) => boolean
   /** The bytes of a piece that somebody else has filled; null: they cannot be had. */
   readonly readPiece: (piece: number) => Promise<Uint8Array | null>
   /** A wrong piece of this peer is proven. `isBanned`: it was one too many. */
@@ -73,7 +75,8 @@ export class Liars<Wire extends Sender> implements BlockJudge<Wire> {
     const now = this.#now()
     const asked = this.#options.askedFor(piece)
     for (const other of asked) {
-      if (other === null || other === wire) continue
+      // Blocks of one that says nothing may never come.
+      if (other === null || other === wire || !this.#options.isAtWork(other, piece)) continue
       const since = this.#loners.has(other) ? this.#of(other).alone.get(piece) ?? now : null
       // Nobody waits for ever for one that is slow: then the piece is mixed once more.
       const isOverdue = since !== null && now - since > (isWaitedFor ? patienceMs.waiting : patienceMs.usual)
@@ -137,9 +140,9 @@ export class Liars<Wire extends Sender> implements BlockJudge<Wire> {
     return isSuspect || lies > 0
   }
 
-  /** Is somebody there who may work with others, and has the piece? */
+  /** Is somebody there who may work with others, has the piece and gives it? */
   #hasOthersFor (piece: number): boolean {
-    return this.#options.wires().some((wire) => !this.#loners.has(wire) && !wire.peerChoking && wire.peerPieces.get(piece))
+    return this.#options.wires().some((wire) => !this.#loners.has(wire) && !wire.peerChoking && wire.peerPieces.get(piece) && this.#options.isAtWork(wire, piece))
   }
 
   #of (wire: Wire): Peer {

@@ -38,6 +38,7 @@ export class PeerJudge {
       askedFor: (piece) => askedFor(torrent, piece),
       wires: () => torrent.wires,
       isWaitedFor: (piece) => torrent._critical[piece] === true,
+      isAtWork: (wire, piece) => this.#shirkers.isAtWork(wire, piece),
       readPiece: options.readPiece,
       onLie: options.onLie
     })

@@ -3,6 +3,8 @@ import { deadlines } from '../deadlines.ts'
 /** A piece that it has refused is not asked of it for so long. */
 const refusalMs = 30_000
 const mostRefused = 1_000
+/** One that owes an answer for so long is not counted on. */
+const doubtedMs = 1_500
 /** Refusals in a row, without a block between them. */
 const refusals = 32
 
@@ -50,6 +52,14 @@ export class Shirkers<Wire extends Worker> {
   mayAsk (wire: Wire, piece: number): boolean {
     const work = this.#work.get(wire)
     return work === undefined || work.refused.size === 0 || (work.refused.get(piece) ?? -Infinity) < this.#now()
+  }
+
+  /** May it be asked for this piece, and does it answer what it was asked for? */
+  isAtWork (wire: Wire, piece: number): boolean {
+    const work = this.#work.get(wire)
+    if (work === undefined) return true
+    const isSilent = wire.requests.length > 0 && !wire.peerChoking && this.#now() - work.busySince >= doubtedMs
+    return !isSilent && this.mayAsk(wire, piece)
   }
 
   onBlock (wire: Wire): void {

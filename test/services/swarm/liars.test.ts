@@ -4,6 +4,8 @@ import { seededRandom } from '../pieces/torrent.ts'
 import { knock, startBadPeer } from './bad-peer.ts'
 import type { BadPeer, Behaviour } from './bad-peer.ts'
 import { attachFromSwarm, openStore, sameFiles, startSwarm, verified, wantAll } from './swarm-setup.ts'
+import { Bans } from '../../../services/swarm/bans.ts'
+import { Liars } from '../../../services/swarm/liars.ts'
 import type { Log } from '../../../services/log.ts'
 import type { Test } from 'tap'
 
@@ -47,6 +49,28 @@ for (const behaviour of ['wrong', 'one block', 'now and then'] satisfies Behavio
     await until('the report counts it', () => swarm.network.bans === 1)
   })
 }
+
+t.test('a piece that a reader waits for is left to suspects where all others say nothing', async (t) => {
+  interface FakeWire { name: string, peerChoking: boolean, peerPieces: { get (): boolean } }
+  const fake = (name: string): FakeWire => ({ name, peerChoking: false, peerPieces: { get: () => true } })
+  const [one, two, silent] = [fake('one'), fake('two'), fake('silent')]
+  let isAtWork = true
+  const liars = new Liars<FakeWire>({
+    bans: new Bans(),
+    pieceLength: () => 32_768,
+    identityOf: ({ name }) => ({ ip: '192.0.2.1', port: 1, peerId: name }),
+    askedFor: () => [silent],
+    wires: () => [one, two, silent],
+    isWaitedFor: () => true,
+    isAtWork: (wire) => wire !== silent || isAtWork,
+    readPiece: async () => null,
+    onLie: () => {}
+  })
+  liars.onWrong({ piece: 0, bytes: Buffer.alloc(32_768), senders: [one, two] })
+  t.notOk(liars.mayAsk(one, 0), 'one that is no suspect has it, and was asked')
+  isAtWork = false
+  t.ok(liars.mayAsk(one, 0))
+})
 
 t.test('a whole swarm of liars and one slow honest peer -> it plays', async (t) => {
   const log = accusingLog()

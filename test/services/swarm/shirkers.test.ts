@@ -80,6 +80,21 @@ t.test('a piece that was refused is not asked of that peer for half a minute; on
   t.equal(useless.length, 1)
 })
 
+t.test('who owes an answer for a second or two, or has refused, is not counted on', async (t) => {
+  const { wires: [silent, idle], shirkers, pass } = setUp(2)
+  if (silent === undefined || idle === undefined) throw new Error('no wires')
+  idle.requests.length = 0
+  t.ok(shirkers.isAtWork(silent, 7))
+  pass(2)
+  t.notOk(shirkers.isAtWork(silent, 7))
+  t.ok(shirkers.isAtWork(idle, 7))
+  shirkers.onBlock(silent)
+  t.ok(shirkers.isAtWork(silent, 7))
+  shirkers.onReject(silent, 7)
+  t.notOk(shirkers.isAtWork(silent, 7))
+  t.ok(shirkers.isAtWork(silent, 8))
+})
+
 t.test('who never answers at all is useless; who has, may be slow now', async (t) => {
   const { wires: [never, once], shirkers, useless } = setUp(2)
   if (never === undefined || once === undefined) throw new Error('no wires')
