@@ -2,49 +2,45 @@ import { join } from 'node:path'
 import { stateFolder } from '../cache/stored-files.ts'
 import { coalesce } from '../coalesce.ts'
 import type { Log } from '../log.ts'
-import { readBounded } from '../read-bounded.ts'
-import { writeFileAtomically } from '../write-file.ts'
+import { StateRecord } from '../state-record.ts'
+import type { Fields } from '../state-record.ts'
 import { noShares } from './seeding.ts'
 import type { Shares } from './seeding.ts'
 
 const formatVersion = 1
 /** Those that changed last are kept. */
 const mostTorrents = 10_000
-const mostBytes = 4_000_000
 /** A crash loses so much of what was given. */
 const writeMs = 30_000
 const hexHash = /^[0-9a-f]{40}$/
 
-/**
- * `.self-streme/shares.json`: what each torrent has given and got, so that a restart does not begin to count anew. A file
- * that is not as it should be is as good as none.
- */
+/** `.self-streme/shares.json`: what each torrent has given and got, so that a restart does not begin to count anew. */
 export class SharesFile {
-  readonly #path: string
+  readonly #record: StateRecord
   readonly #isReadOnly: boolean
   readonly #log: Log
   readonly #shares = new Map<string, Shares>()
-  readonly #write = coalesce(async () => {
-    await writeFileAtomically(this.#path, JSON.stringify({ version: formatVersion, torrents: Object.fromEntries(this.#shares) }))
-  })
-
+  readonly #write = coalesce(async () => { await this.#record.write({ torrents: Object.fromEntries(this.#shares) }) })
   #timer: NodeJS.Timeout | null = null
 
-  private constructor (directory: string, isReadOnly: boolean, log: Log) {
-    this.#path = join(directory, stateFolder, 'shares.json')
+  private constructor (record: StateRecord, isReadOnly: boolean, log: Log) {
+    this.#record = record
     this.#isReadOnly = isReadOnly
     this.#log = log
   }
 
-  /** @param directory the download directory. Never throws: without it everything counts from now on. */
+  /** @param directory the download directory. Never throws: what cannot be read counts from now on. */
   static async open ({ directory, isReadOnly = false, log }: { readonly directory: string, readonly isReadOnly?: boolean, readonly log: Log }): Promise<SharesFile> {
-    const file = new SharesFile(directory, isReadOnly, log)
-    try {
-      for (const [infohash, shares] of parseShares(await readBounded(file.#path, mostBytes))) file.#shares.set(infohash, shares)
-    } catch (error) {
-      const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT'
-      if (!isMissing) log.warn({ path: file.#path, err: error }, 'what torrents have given to peers cannot be read: it is counted anew')
-    }
+    const record = new StateRecord({
+      path: join(directory, stateFolder, 'shares.json'),
+      version: formatVersion,
+      title: 'record of what torrents have given to peers',
+      without: 'it is counted anew',
+      isReadOnly,
+      log
+    })
+    const file = new SharesFile(record, isReadOnly, log)
+    for (const fields of await record.read()) for (const [infohash, shares] of parseShares(fields)) file.#shares.set(infohash, shares)
     return file
   }
 
@@ -70,16 +66,14 @@ export class SharesFile {
     if (this.#timer === null) return
     clearTimeout(this.#timer)
     this.#timer = null
-    await this.#write().catch((error: unknown) => { this.#log.debug({ path: this.#path, err: error }, 'what torrents have given to peers cannot be saved') })
+    await this.#write().catch((error: unknown) => { this.#log.debug({ path: this.#record.path, err: error }, 'what torrents have given to peers cannot be saved') })
   }
 }
 
-/** Throws for what is no record; leaves out entries that are none. The ones that changed last are at the end. */
-export function parseShares (text: string): Array<[infohash: string, shares: Shares]> {
-  const found: unknown = JSON.parse(text)
-  if (typeof found !== 'object' || found === null || !('version' in found) || found.version !== formatVersion) throw new Error('it is of no known format')
-  if (!('torrents' in found) || typeof found.torrents !== 'object' || found.torrents === null) throw new Error('it has no torrents')
-  return Object.entries(found.torrents).flatMap(([infohash, value]: [string, unknown]): Array<[string, Shares]> => {
+/** Leaves out what is none; those that changed last are at the end. */
+function parseShares ({ torrents }: Fields): Array<[infohash: string, shares: Shares]> {
+  if (typeof torrents !== 'object' || torrents === null) return []
+  return Object.entries(torrents).flatMap(([infohash, value]: [string, unknown]): Array<[string, Shares]> => {
     if (!hexHash.test(infohash) || typeof value !== 'object' || value === null || !('uploadedBytes' in value) || !('downloadedBytes' in value)) return []
     const { uploadedBytes, downloadedBytes } = value
     return isCount(uploadedBytes) && isCount(downloadedBytes) ? [[infohash, { uploadedBytes, downloadedBytes }]] : []
