@@ -1,5 +1,5 @@
 import Fastify, { LogController } from 'fastify'
-import access from './plugins/access.ts'
+import access, { takeSecretPath } from './plugins/access.ts'
 import bodies from './plugins/bodies.ts'
 import browsers from './plugins/browsers.ts'
 import budget from './plugins/budget.ts'
@@ -37,10 +37,12 @@ import health from './routes/health.ts'
 import network from './routes/network.ts'
 import metricsRoute from './routes/metrics.ts'
 import openapiRoute from './routes/openapi.ts'
+import links from './routes/links.ts'
 import pages from './routes/pages.ts'
 import preloadRoutes from './routes/preload.ts'
 import playlist from './routes/playlist.ts'
 import { sharedSchemas } from './routes/shared-schemas.ts'
+import secretPathRoutes from './routes/secret-paths.ts'
 import session from './routes/session.ts'
 import stream from './routes/stream.ts'
 import streamByName from './routes/stream-by-name.ts'
@@ -73,6 +75,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
     ajv: { customOptions: { strictNumbers: false } },
     genReqId: requestIds(),
     clientErrorHandler: answerClientError,
+    rewriteUrl: takeSecretPath,
     frameworkErrors: answerFrameworkError
   })
 
@@ -104,13 +107,13 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(keptSource)
 
   await app.register(torrentList)
+  await app.register(access)
+  await app.register(browsers)
   await app.register(subtitles)
   await app.register(liveEvents)
   await app.register(preloads)
   await app.register(torrentHealth)
 
-  await app.register(access)
-  await app.register(browsers)
   await app.register(openapi, { schemas: sharedSchemas })
   await app.register(stream)
   await app.register(streamByName)
@@ -121,6 +124,8 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(torrentHealthRoute)
   await app.register(cacheRoutes)
   await app.register(session)
+  await app.register(secretPathRoutes)
+  await app.register(links)
   await app.register(eventRoutes)
   await app.register(health)
   await app.register(metricsRoute)

@@ -1,12 +1,16 @@
 import fp from 'fastify-plugin'
-import { Gate } from '../services/access/gate.ts'
+import { Gate, unknownSecret } from '../services/access/gate.ts'
+import { SecretPaths, splitSecret } from '../services/access/secret-paths.ts'
 import { Sessions } from '../services/access/sessions.ts'
 import { openSecret } from '../services/access/token.ts'
+import { UrlSigner, signatureOf } from '../services/access/url-signer.ts'
 import { isMockHash } from '../services/mock/mock-hashes.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
+import type { IncomingMessage } from 'node:http'
 import type { Asking, Identity } from '../services/access/gate.ts'
 import type { Action } from '../services/access/may-do.ts'
+import type { Grant } from '../services/links.ts'
 
 /**
  * What a route is, for the table of who may do what. `stream`: it starts a torrent; `status`: it tells of one and starts
@@ -29,6 +33,14 @@ export interface Access {
   readonly newToken: string | null
   readonly sessions: Sessions
   readonly gate: Gate
+  readonly signer: UrlSigner
+  readonly secretPaths: SecretPaths
+  /** What links for those who may list everything have with them. */
+  readonly ownerGrant: Grant
+  /** What links for this client have with them. */
+  grantOf (request: FastifyRequest): Grant
+  /** How long the signature that the torrent was asked for with still counts, in seconds; null: it was asked for without. */
+  secondsLeft (request: FastifyRequest, infohash: string): number | null
   /** Who asks, as far as the request shows it. */
   identityOf (request: FastifyRequest): Identity
   /** Throws Refused unless this client may do this with the infohash. For routes whose infohash is not in their path. */
@@ -37,20 +49,26 @@ export interface Access {
   require (request: FastifyRequest, action: Action): void
 }
 
+/** Secrets that requests came with: taken off the address before anything else sees it. */
+const secrets = new WeakMap<IncomingMessage, string>()
+
 const reading = new Set(['GET', 'HEAD', 'OPTIONS'])
 
 export default fp(async function access (fastify) {
   const { config, log, torrentList, cache, stored } = fastify
-  const { value: token, isNew } = config.API_TOKEN === null
-    ? await openSecret(config.TORRENT_DOWNLOAD_PATH, 'api-token', { isReadOnly: config.CACHE_READ_ONLY, log })
-    : { value: config.API_TOKEN, isNew: false }
+  const directory = config.TORRENT_DOWNLOAD_PATH
+  const options = { isReadOnly: config.CACHE_READ_ONLY, log }
+  const { value: token, isNew } = config.API_TOKEN === null ? await openSecret(directory, 'api-token', options) : { value: config.API_TOKEN, isNew: false }
+  const signer = new UrlSigner(config.STREAM_SIGNING_KEY ?? (await openSecret(directory, 'signing-key', options)).value)
+  const secretPaths = await SecretPaths.open(directory, options)
   const sessions = new Sessions(token)
   const gate = new Gate({
     token,
     trustsNobody: config.API_TOKEN !== null || config.isPanel,
     mode: config.STREAM_ACCESS,
     names: { baseUrl: config.BASE_URL, hosts: config.ALLOWED_HOSTS ?? [], origins: config.ALLOWED_ORIGINS ?? [] },
-    sessions
+    sessions,
+    signer
   })
 
   const routes: RouteOptions[] = []
@@ -65,16 +83,25 @@ export default fp(async function access (fastify) {
     newToken: isNew ? token : null,
     sessions,
     gate,
+    signer,
+    secretPaths,
+    ownerGrant: config.STREAM_ACCESS === 'open' ? {} : { queryFor: (infohash) => signer.sign(infohash) },
+    grantOf (request) {
+      return gate.grant(access.identityOf(request))
+    },
+    secondsLeft (request, infohash) {
+      return gate.secondsLeft(access.identityOf(request), infohash)
+    },
     identityOf (request) {
       const identity = identities.get(request) ?? gate.identify(askingOf(request))
       identities.set(request, identity)
       return identity
     },
     async admit (request, wanted, infohash) {
-      gate.check(await actionOf(wanted, infohash), access.identityOf(request))
+      gate.check(await actionOf(wanted, infohash), access.identityOf(request), infohash)
     },
     require (request, action) {
-      gate.check(action, access.identityOf(request))
+      gate.check(action, access.identityOf(request), null)
     }
   }
   fastify.decorate('access', access)
@@ -82,6 +109,8 @@ export default fp(async function access (fastify) {
   // After the route's own onRequest: a refusal has the route's CORS headers. Before any body is read.
   fastify.addHook('preParsing', async (request, _reply, payload) => {
     const { access: wanted } = request.routeOptions.config
+    const secret = secrets.get(request.raw)
+    if (secret !== undefined && !await secretPaths.has(secret)) throw unknownSecret()
     // A path that is no route tells nothing.
     if (wanted === undefined) return payload
     if (!reading.has(request.method)) gate.guard(askingOf(request), access.identityOf(request))
@@ -90,7 +119,7 @@ export default fp(async function access (fastify) {
     if (wanted === 'list' || wanted === 'manage') access.require(request, wanted)
     // One that is none gets the answer that says so; where it comes with the query or the body, the route asks.
     else if (infohash !== null) await access.admit(request, wanted, infohash)
-    else if (wanted === 'add') access.require(request, 'add')
+    else if (wanted === 'add' && access.identityOf(request).signature === null) access.require(request, 'add')
     return payload
   })
 
@@ -113,8 +142,20 @@ export function declareRoutes (scope: FastifyInstance, access: RouteAccess): voi
   scope.addHook('onRoute', (route) => { route.config = { ...route.config, access } })
 }
 
-function askingOf ({ raw, headers }: FastifyRequest): Asking {
-  return { peer: raw.socket.remoteAddress, headers }
+/** The address without its secret path, for Fastify's `rewriteUrl`; nothing that is logged or answered has the secret. */
+export function takeSecretPath (request: IncomingMessage): string {
+  const { url = '/' } = request
+  const split = splitSecret(url)
+  if (split === null) return url
+  secrets.set(request, split.secret)
+  // Where Fastify keeps what it was.
+  Object.assign(request, { originalUrl: split.url })
+  return split.url
+}
+
+/** Asked for after the secret was found to count. */
+export function askingOf ({ raw, headers, ip, url }: FastifyRequest): Asking {
+  return { peer: raw.socket.remoteAddress, client: ip, headers, secret: secrets.get(raw) ?? null, signature: signatureOf(url) }
 }
 
 function infohashOf ({ params }: FastifyRequest): string | null {

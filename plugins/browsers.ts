@@ -1,14 +1,9 @@
 import fp from 'fastify-plugin'
 import { originOf } from '../services/access/own-names.ts'
+import { discreet } from '../services/http/discreet.ts'
 
 /** Nothing that is answered is a page of its own: it runs nothing, frames nothing and is framed by nobody. */
 const bare = "default-src 'none'; frame-ancestors 'none'"
-
-const everywhere = {
-  'X-Content-Type-Options': 'nosniff',
-  // Addresses may hold secrets.
-  'Referrer-Policy': 'no-referrer'
-}
 
 /**
  * What browsers are told beside each answer, and which pages of others may call the API (ALLOWED_ORIGINS; Fetch standard,
@@ -20,7 +15,7 @@ export default fp(async function browsers (fastify) {
 
   fastify.addHook('onRequest', async (request, reply) => {
     const { access } = request.routeOptions.config
-    reply.headers(everywhere)
+    reply.headers(discreet)
     if (access !== 'stream') reply.headers({ 'Content-Security-Policy': bare, 'Cross-Origin-Resource-Policy': 'same-origin' })
     const { origin, host } = request.headers
     if (names.origins.length === 0 || origin === undefined) return

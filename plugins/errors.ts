@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import { Refused } from '../services/access/refused.ts'
 import { CodedError } from '../services/errors.ts'
 import { corsHeaders } from '../services/http/cors.ts'
+import { discreet } from '../services/http/discreet.ts'
 import { pathMatcher } from '../services/http/path-matcher.ts'
 import { NothingServes } from '../services/source-walk.ts'
 import type { Socket } from 'node:net'
@@ -126,6 +127,7 @@ export async function answerStreamError (error: FastifyError, request: FastifyRe
 /** For what Fastify refuses before any route: a path that is no path. On the stream route that is an infohash that is none. */
 export function answerFrameworkError (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   prepare(request, reply)
+  reply.headers(discreet)
   if (request.url.startsWith('/stream/proxy/')) {
     const message = `${JSON.stringify(pathOf(request).slice('/stream/proxy/'.length, 100))} is not an infohash`
     const refusal: Refusal = { source: 'request', code: 'INFOHASH_INVALID', message, isTemporary: false }

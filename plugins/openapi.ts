@@ -30,10 +30,11 @@ const anyOther = {
 /** How a client shows who it is; `{}`: it may have no need to. */
 const securitySchemes = {
   token: { type: 'http', scheme: 'bearer', description: 'API_TOKEN, else the one that was made at the first start' },
-  login: { type: 'apiKey', in: 'cookie', name: sessionCookie, description: 'what POST /api/session sets, for browsers' }
+  login: { type: 'apiKey', in: 'cookie', name: sessionCookie, description: 'what POST /api/session sets, for browsers' },
+  signature: { type: 'apiKey', in: 'query', name: 'sig', description: 'a signed link, with `exp` and perhaps `ip` beside it: GET /api/torrents/{infoHash}/link makes one. The other way for clients that can send no header is a secret path, /t/{secret} before each path: POST /api/secret-paths makes one.' }
 } as const
 const owners = [{ token: [] }, { login: [] }, {}]
-const everybody = [{}, ...owners.slice(0, -1)]
+const everybody = [{}, { token: [] }, { login: [] }, { signature: [] }]
 
 /** What the table of who may do what answers for a route (plugins/access.ts), beside the route's own answers. */
 function refusals (access: RouteAccess, response: object): object {

@@ -10,7 +10,12 @@ export function baseUrlOf (request: FastifyRequest): string {
   return origin ?? `http://127.0.0.1:${request.socket.localPort ?? 80}`
 }
 
-/** Absolute links for this client. */
+/** Absolute links for this client, with what lets those in who follow them. */
 export function linksOf (request: FastifyRequest): Links {
-  return linksFrom(baseUrlOf(request))
+  return linksFrom(baseUrlOf(request), request.server.access.grantOf(request))
+}
+
+/** The same without the server's address, where BASE_URL does not tell it: the client knows by which one it came. */
+export function relativeLinksOf (request: FastifyRequest): Links {
+  return linksFrom(request.server.config.BASE_URL, request.server.access.grantOf(request))
 }

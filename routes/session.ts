@@ -1,6 +1,7 @@
 import { Type } from 'typebox'
 import { wrongToken } from '../services/access/gate.ts'
 import { sessionOf, setCookie } from '../services/access/sessions.ts'
+import { askingOf } from '../plugins/access.ts'
 import { answer, errors, listOf, oneOf } from './schemas.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
@@ -37,7 +38,7 @@ const session: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/api/session', { schema: beginSchema, config: { access: 'public' } }, async (request, reply) => {
     if (!gate.isToken(request.body.token)) throw wrongToken()
     reply.header('Set-Cookie', setCookie(sessions.begin(), cookieOf(request)))
-    return { success: true, data: present({ proofs: new Set([...access.identityOf(request).proofs, 'token']), isExplicit: false, flaw: null }) }
+    return { success: true, data: present({ ...access.identityOf(request), proofs: new Set([...access.identityOf(request).proofs, 'token']), isExplicit: false }) }
   })
 
   fastify.delete('/api/session', { schema: endSchema, config: { access: 'public' } }, async (request, reply) => {
@@ -45,7 +46,7 @@ const session: FastifyPluginAsyncTypebox = async (fastify) => {
     const session = sessionOf(cookie)
     if (session !== null) sessions.end(session)
     reply.header('Set-Cookie', setCookie(null, cookieOf(request)))
-    return { success: true, data: present(gate.identify({ peer: request.raw.socket.remoteAddress, headers })) }
+    return { success: true, data: present(gate.identify({ ...askingOf(request), headers })) }
   })
 
   function present (identity: Identity) {

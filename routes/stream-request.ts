@@ -53,7 +53,7 @@ export async function sendStream (request: FastifyRequest, reply: FastifyReply, 
     contentType: contentTypeOf(file.name),
     fileName: file.name,
     isDownload,
-    cacheControl: cacheControlOf(file)
+    cacheControl: cacheControlOf(file, request.server.access.secondsLeft(request, wanted.infohash))
   }
   const handed = await handOver(request, file)
   if (handed !== null) {
@@ -109,10 +109,10 @@ export function signalOfReply (reply: FastifyReply): AbortSignal {
   return controller.signal
 }
 
-/** What caches may keep: bytes that were checked are the torrent's for ever. */
-export function cacheControlOf ({ source, isVerified }: Pick<SourceFile, 'source' | 'isVerified'>): string {
+/** What caches may keep: bytes that were checked are the torrent's for ever; by a signed URL (`secondsLeft`) only while that counts. */
+export function cacheControlOf ({ source, isVerified }: Pick<SourceFile, 'source' | 'isVerified'>, secondsLeft: number | null): string {
   if (source === 'mock') return 'no-store'
-  return isVerified ? 'private, max-age=3600' : 'no-cache'
+  return isVerified ? `private, max-age=${Math.min(3600, secondsLeft ?? Infinity)}` : 'no-cache'
 }
 
 function sourceHeaders ({ file, timings }: Walked): Record<string, string> {

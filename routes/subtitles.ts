@@ -86,8 +86,9 @@ const subtitles: FastifyPluginAsyncTypebox = async (fastify) => {
     async handler (request, reply) {
       const { infoHash, fileIndex } = request.params
       const signal = signalOfReply(reply)
-      const file = await fastify.subtitles.read(whereOf(request, { infoHash, ...request.query }), Number(fileIndex), signal)
-      return await send(request, reply, file, file.name, signal)
+      const where = whereOf(request, { infoHash, ...request.query })
+      const file = await fastify.subtitles.read(where, Number(fileIndex), signal)
+      return await send(request, reply, { ...file, infohash: where.infohash }, signal)
     }
   })
 
@@ -100,15 +101,16 @@ const subtitles: FastifyPluginAsyncTypebox = async (fastify) => {
     async handler (request, reply) {
       const { infoHash, fileIndex } = request.params
       const signal = signalOfReply(reply)
-      const file = await fastify.subtitles.readAsWebVtt(whereOf(request, { infoHash, ...request.query }), Number(fileIndex), signal)
-      return await send(request, reply, file, `${file.name}.vtt`, signal)
+      const where = whereOf(request, { infoHash, ...request.query })
+      const file = await fastify.subtitles.readAsWebVtt(where, Number(fileIndex), signal)
+      return await send(request, reply, { ...file, infohash: where.infohash, name: `${file.name}.vtt` }, signal)
     }
   })
 }
 
 export default subtitles
 
-async function send (request: FastifyRequest, reply: FastifyReply, { bytes, etag, encoding, format, isVerified }: SubtitleText, fileName: string, signal: AbortSignal): Promise<unknown> {
+async function send (request: FastifyRequest, reply: FastifyReply, { bytes, etag, encoding, format, isVerified, name, infohash }: SubtitleText & { readonly infohash: string }, signal: AbortSignal): Promise<unknown> {
   const plan = planResponse({
     method: request.method === 'HEAD' ? 'HEAD' : 'GET',
     headers: request.headers,
@@ -117,9 +119,9 @@ async function send (request: FastifyRequest, reply: FastifyReply, { bytes, etag
       etag,
       lastModified: null,
       contentType: `${contentTypeOf(`subtitles.${format}`)}; charset=${encoding}`,
-      fileName,
+      fileName: name,
       isDownload: false,
-      cacheControl: cacheControlOf({ source: 'cache', isVerified })
+      cacheControl: cacheControlOf({ source: 'cache', isVerified }, request.server.access.secondsLeft(request, infohash))
     }
   })
   reply.code(plan.status).headers(plan.headers)

@@ -3,11 +3,13 @@ import { additionOf } from '../services/torrent/addition.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
 import { fileView, torrentView } from '../services/torrent/torrent-view.ts'
 import { refuse } from '../plugins/errors.ts'
+import { relativeLinksOf } from './base-url.ts'
 import { answer, errors, infoHashParams, listOf, mockHash, nullable, ownInfoHash, pageFacts, pageOf, reference } from './schemas.ts'
 import { fileSchema, torrentSchema, torrentWithFilesSchema } from './torrent-schemas.ts'
 import { acceptTorrents, uploadContent } from './torrent-upload.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply } from 'fastify'
+import type { Links } from '../services/links.ts'
 import type { TorrentStatus } from '../services/torrent/torrent-status.ts'
 import type { ErrorBody } from '../plugins/errors.ts'
 import type { GivenTorrent } from '../services/torrent/addition.ts'
@@ -108,7 +110,7 @@ const removal = {
 
 /** Add a torrent, look at it, remove it. */
 const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
-  const { torrentList, live, config } = fastify
+  const { torrentList, live } = fastify
 
   acceptTorrents(fastify)
 
@@ -127,7 +129,7 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     const status = await torrentList.status(infohash)
     if (status === null) return refuse(reply, 503, { message: 'it was deleted while it was added' })
     reply.code(status.cached ? 200 : 202)
-    return { success: true, data: await withFiles(status) }
+    return { success: true, data: await withFiles(status, relativeLinksOf(request)) }
   })
 
   fastify.get('/api/torrents', { schema: list, config: { access: 'list' } }, async (request, reply) => {
@@ -135,7 +137,8 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     reply.header('Cache-Control', 'no-store')
     const { lastEventId } = live
     const { total, entries } = await torrentList.list({ offset, limit })
-    return { success: true, data: entries.map((status) => torrentView(status, config.BASE_URL)), total, offset, limit, lastEventId }
+    const links = relativeLinksOf(request)
+    return { success: true, data: entries.map((status) => torrentView(status, links)), total, offset, limit, lastEventId }
   })
 
   fastify.get('/api/torrents/:infoHash', { schema: detail, config: { access: 'status' } }, async (request, reply) => {
@@ -143,7 +146,7 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     const status = await find(request.params.infoHash)
     if (status === null) return notFound(reply, request.params.infoHash)
     reply.header('Cache-Control', 'no-store')
-    return { success: true, data: await withFiles(status), lastEventId }
+    return { success: true, data: await withFiles(status, relativeLinksOf(request)), lastEventId }
   })
 
   fastify.get('/api/torrents/:infoHash/files', { schema: files, config: { access: 'status' } }, async (request, reply) => {
@@ -151,7 +154,7 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     const status = await find(request.params.infoHash)
     if (status === null) return notFound(reply, request.params.infoHash)
     reply.header('Cache-Control', 'no-store')
-    return { success: true, ...await filesOf(status, { offset, limit }), offset, limit }
+    return { success: true, ...await filesOf(status, relativeLinksOf(request), { offset, limit }), offset, limit }
   })
 
   fastify.get('/api/torrents/:infoHash/pieces', { schema: pieces, config: { access: 'status' } }, async (request, reply) => {
@@ -178,14 +181,14 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     return infohash === null ? null : await torrentList.status(infohash)
   }
 
-  async function withFiles (status: TorrentStatus) {
-    const { data } = await filesOf(status, { offset: 0, limit: FILES_SHOWN })
-    return { ...torrentView(status, config.BASE_URL), files: data }
+  async function withFiles (status: TorrentStatus, links: Links) {
+    const { data } = await filesOf(status, links, { offset: 0, limit: FILES_SHOWN })
+    return { ...torrentView(status, links), files: data }
   }
 
-  async function filesOf ({ infoHash }: TorrentStatus, page: { offset: number, limit: number }) {
+  async function filesOf ({ infoHash }: TorrentStatus, links: Links, page: { offset: number, limit: number }) {
     const { total, entries } = await torrentList.files(infoHash, page)
-    return { data: entries.map((file) => fileView(infoHash, file, config.BASE_URL)), total }
+    return { data: entries.map((file) => fileView(infoHash, file, links)), total }
   }
 }
 

@@ -49,7 +49,7 @@ const https = {
 const access = {
   API_TOKEN: optional(Type.String({ format: 'token' }), 'Asked of who lists, deletes or changes something. Set: of everybody. Unset: not of clients on this machine and private networks, unless a proxy or a panel is in between.', { ...secret, whenUnset: 'made at the first start, kept in .self-streme/api-token, and printed as a login link' }),
   STREAM_ACCESS: Type.Enum(['open', 'known', 'signed'], { default: 'open', description: 'Who may stream. known: strangers only what was added; signed: nobody without a token, a secret path or a signature.' }),
-  STREAM_SIGNING_KEY: optional(Type.String({ format: 'token' }), 'Key that signs stream URLs; set the same one on servers that share them.', { ...reserved, ...secret, whenUnset: 'made at the first start' }),
+  STREAM_SIGNING_KEY: optional(Type.String({ format: 'token' }), 'Key that signs stream URLs; set the same one on servers that share them.', { ...secret, whenUnset: 'made at the first start, and kept in .self-streme/signing-key' }),
   ALLOWED_ORIGINS: optional(Type.Array(Type.String({ format: 'origins' })), 'Web pages that may call the API from a browser. * lets any page, but only with the token.', { whenUnset: 'the pages of this server' }),
   ALLOWED_HOSTS: optional(Type.Array(Type.String({ format: 'hosts' })), 'Host names by which this server is used; others are refused, which stops DNS rebinding: logins, lists and changes are for these names, that of BASE_URL, IP addresses, localhost, names in .local and without a dot.', { whenUnset: 'no others' })
 }

@@ -37,6 +37,9 @@ export const reasonCodes = {
   STORE_FAILED: { isTemporary: true, isFinal: false, rests: null },
   TOKEN_NEEDED: { isTemporary: false, isFinal: true, rests: null },
   TOKEN_WRONG: { isTemporary: false, isFinal: true, rests: null },
+  SIGNATURE_WRONG: { isTemporary: false, isFinal: true, rests: null },
+  SIGNATURE_EXPIRED: { isTemporary: false, isFinal: true, rests: null },
+  SECRET_PATH_UNKNOWN: { isTemporary: false, isFinal: true, rests: null },
   HOST_REFUSED: { isTemporary: false, isFinal: true, rests: null },
   ORIGIN_REFUSED: { isTemporary: false, isFinal: true, rests: null }
 } as const

@@ -10,12 +10,24 @@ export interface Links {
   subtitle (infohash: string, fileIndex: number, choice?: { readonly isWebVtt?: boolean }): string
 }
 
+/** What lets those in who follow a link. */
+export interface Grant {
+  /** Before each path: a secret path that its asker has, without a slash at the end. */
+  readonly prefix?: string
+  /** The query that opens this torrent; empty: none. */
+  readonly queryFor?: (infohash: string) => string
+}
+
 /**
  * The links of this server as seen from `baseUrl`: `http://host:port`, perhaps with a path; null or empty for links that are
  * relative to the server.
  */
-export function linksFrom (baseUrl: string | null): Links {
-  const base = baseUrl?.replace(/\/+$/, '') ?? ''
+export function linksFrom (baseUrl: string | null, { prefix = '', queryFor = () => '' }: Grant = {}): Links {
+  const base = `${baseUrl?.replace(/\/+$/, '') ?? ''}${prefix}`
+  const withQuery = (path: string, infohash: string, query: readonly string[] = []): string => {
+    const all = [...query, queryFor(infohash)].filter((part) => part !== '')
+    return `${base}${path}${all.length === 0 ? '' : `?${all.join('&')}`}`
+  }
   return {
     stream (infohash, { fileIndex = null, name, trackers = [] } = {}) {
       const path = fileIndex !== null && name !== undefined
@@ -25,12 +37,12 @@ export function linksFrom (baseUrl: string | null): Links {
         ...fileIndex !== null && name === undefined ? [`fileIndex=${fileIndex}`] : [],
         ...trackers.map((tracker) => `tr=${encodeURIComponent(tracker)}`)
       ]
-      return `${base}${path}${query.length === 0 ? '' : `?${query.join('&')}`}`
+      return withQuery(path, infohash, query)
     },
-    status: (infohash) => `${base}/stream/status/${infohash}`,
-    torrent: (infohash) => `${base}/api/torrents/${infohash}`,
-    playlist: (infohash, fileIndex = null) => `${base}/stream/proxy/${infohash}/playlist.m3u${fileIndex === null ? '' : `?fileIndex=${fileIndex}`}`,
-    subtitle: (infohash, fileIndex, { isWebVtt = false } = {}) => `${base}/api/torrents/${infohash}/subtitles/${fileIndex}${isWebVtt ? '.vtt' : ''}`
+    status: (infohash) => withQuery(`/stream/status/${infohash}`, infohash),
+    torrent: (infohash) => withQuery(`/api/torrents/${infohash}`, infohash),
+    playlist: (infohash, fileIndex = null) => withQuery(`/stream/proxy/${infohash}/playlist.m3u`, infohash, fileIndex === null ? [] : [`fileIndex=${fileIndex}`]),
+    subtitle: (infohash, fileIndex, { isWebVtt = false } = {}) => withQuery(`/api/torrents/${infohash}/subtitles/${fileIndex}${isWebVtt ? '.vtt' : ''}`, infohash)
   }
 }
 

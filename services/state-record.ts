@@ -16,6 +16,8 @@ export interface StateRecordOptions {
   readonly without: string
   /** Nothing is written, renamed or put aside. */
   readonly isReadOnly?: boolean
+  /** Who may read it. */
+  readonly mode?: number
   readonly log: Log
 }
 
@@ -75,12 +77,12 @@ export class StateRecord {
 
   /** Replaces the record. Throws what the file system says; then the old one is still there. */
   async write (fields: Fields): Promise<void> {
-    const { path, version } = this.#options
+    const { path, version, mode } = this.#options
     if (this.#olderVersion !== null) {
       await copyFile(path, besidePath(path, this.#olderVersion))
       this.#olderVersion = null
     }
-    await writeFileAtomically(this.#path, JSON.stringify({ version, ...fields }))
+    await writeFileAtomically(this.#path, JSON.stringify({ version, ...fields }), mode)
   }
 
   /** Keeps what was read under another name, for it makes no sense, or not all of it does. */

@@ -4,10 +4,13 @@ import { isOwnHost, originOf } from './own-names.ts'
 import { Refused } from './refused.ts'
 import { sessionOf } from './sessions.ts'
 import { digest, isSameSecret } from './token.ts'
+import { queryOf } from './url-signer.ts'
 import type { RequestHeaders } from '../http/conditional.ts'
+import type { Grant } from '../links.ts'
 import type { Action, Proof, StreamAccess } from './may-do.ts'
 import type { OwnNames } from './own-names.ts'
 import type { Sessions } from './sessions.ts'
+import type { UrlSignature, UrlSigner } from './url-signer.ts'
 
 export interface GateOptions {
   readonly token: string
@@ -16,17 +19,24 @@ export interface GateOptions {
   readonly mode: StreamAccess
   readonly names: OwnNames
   readonly sessions: Sessions
+  readonly signer: UrlSigner
 }
 
 /** A request, as far as it tells who asks. */
 export interface Asking {
   /** The socket's other end: a client, or the proxy before it. */
   readonly peer: string | undefined
+  /** The client's address, of proxies as far as TRUST_PROXY believes them. */
+  readonly client: string
   readonly headers: RequestHeaders
+  /** A secret that counts. */
+  readonly secret: string | null
+  readonly signature: UrlSignature | null
 }
 
 /** What a request has shown. */
-export interface Identity {
+export interface Identity extends Pick<Asking, 'client' | 'secret' | 'signature'> {
+  /** All but a signature, which depends on what is asked for. */
   readonly proofs: ReadonlySet<Proof>
   /** It brought a proof itself; else a browser may have added one, or its address is one, whichever page it is that asks. */
   readonly isExplicit: boolean
@@ -46,21 +56,28 @@ export class Gate {
 
   get mode (): StreamAccess { return this.#options.mode }
 
-  identify ({ peer, headers }: Asking): Identity {
-    const { trustsNobody, sessions, names } = this.#options
+  identify (asking: Asking): Identity {
+    const { headers, client, secret, signature } = asking
     const given = bearerOf(headers)
-    if (given !== null && this.isToken(given)) return { proofs: new Set<Proof>(['token']), isExplicit: true, flaw: null }
+    const isOwner = given !== null && this.isToken(given)
+    const own: Proof[] = [...isOwner ? ['token' as const] : [], ...secret === null ? [] : ['secret' as const]]
+    const { proofs, flaw } = isOwner ? { proofs: [], flaw: null } : this.#ambient(asking)
+    return { proofs: new Set([...own, ...proofs]), isExplicit: own.length > 0, flaw: flaw ?? (given === null || isOwner ? null : wrongToken()), client, secret, signature }
+  }
+
+  /** What a browser adds, and what an address is: whichever page it is that asks. */
+  #ambient ({ peer, headers }: Asking): { readonly proofs: readonly Proof[], readonly flaw: Refused | null } {
+    const { trustsNobody, sessions, names } = this.#options
     const session = sessionOf(textOf(headers.cookie))
-    const ambient = new Set<Proof>([
+    const proofs: Proof[] = [
       ...session !== null && sessions.isValid(session) ? ['token' as const] : [],
       ...!trustsNobody && isNearClient(peer, headers) ? ['trusted' as const] : []
-    ])
-    const flaw = given === null ? null : wrongToken()
-    if (ambient.size === 0) return { proofs: ambient, isExplicit: false, flaw }
-    if (!isOwnHost(textOf(headers.host), names)) return { proofs: new Set(), isExplicit: false, flaw: strangeHost(headers) }
+    ]
+    if (proofs.length === 0) return { proofs, flaw: null }
+    if (!isOwnHost(textOf(headers.host), names)) return { proofs: [], flaw: strangeHost(headers) }
     const origin = originOf(textOf(headers.origin), textOf(headers.host), names)
-    if (origin !== 'own' && origin !== 'listed') return { proofs: new Set(), isExplicit: false, flaw: strangeOrigin(headers) }
-    return { proofs: ambient, isExplicit: false, flaw }
+    if (origin !== 'own' && origin !== 'listed') return { proofs: [], flaw: strangeOrigin(headers) }
+    return { proofs, flaw: null }
   }
 
   /** Throws Refused for a request to change something that a page of somebody else's may have made a browser send. */
@@ -70,10 +87,31 @@ export class Gate {
     if (!isExplicit && !isOwnHost(textOf(headers.host), names)) throw strangeHost(headers)
   }
 
-  /** Throws Refused, with what is missing, unless this client may do it. */
-  check (action: Action, { proofs, flaw }: Identity): void {
-    if (mayDo(action, proofs, this.#options.mode)) return
+  /** Throws Refused, with what is missing, unless this client may do it; `infohash`: with which torrent, null: with none in particular. */
+  check (action: Action, { proofs, flaw, signature, client }: Identity, infohash: string | null): void {
+    const { mode, signer } = this.#options
+    if (mayDo(action, proofs, mode)) return
+    if (signature !== null && infohash !== null && mayDo(action, new Set(['signature']), mode)) {
+      const verdict = signer.check(infohash, signature, client)
+      if (verdict === 'valid') return
+      throw verdict === 'expired' ? expired(signature) : wrongSignature()
+    }
     throw flaw ?? new Refused(401, 'TOKEN_NEEDED', reasons[action], { suggestion: action === 'stream' || action === 'add' ? `${tokenHint} ${linkHint}` : tokenHint })
+  }
+
+  /** What links for this client have with them: its own secret path or signature, or a new signature for who may give away what he likes. */
+  grant ({ proofs, secret, signature, client }: Identity): Grant {
+    const { mode, signer } = this.#options
+    if (secret !== null) return { prefix: `/t/${secret}` }
+    if (mode === 'open') return {}
+    if (proofs.has('token') || proofs.has('trusted')) return { queryFor: (infohash) => signer.sign(infohash) }
+    return { queryFor: (infohash) => signature !== null && signer.check(infohash, signature, client) === 'valid' ? queryOf(signature) : '' }
+  }
+
+  /** How long the signature by which this torrent was asked for still counts, in seconds; null: it was asked for without. */
+  secondsLeft ({ signature, client }: Identity, infohash: string): number | null {
+    const { signer } = this.#options
+    return signature === null || signer.check(infohash, signature, client) === 'wrong' ? null : signer.secondsLeft(signature.expires)
   }
 
   /** All that this client may do. */
@@ -95,6 +133,19 @@ const reasons: Readonly<Record<Action, string>> = {
   add: 'This server takes new torrents only from those whom its owner lets in (STREAM_ACCESS).',
   list: 'What this server has and does is shown to its owner only.',
   manage: 'Only the owner of this server may change it.'
+}
+
+function wrongSignature (): Refused {
+  return new Refused(403, 'SIGNATURE_WRONG', 'This link is signed for another torrent, for another client, or was changed.', { suggestion: 'Use the link as it was given to you, or get a new one.' })
+}
+
+function expired ({ expires }: UrlSignature): Refused {
+  return new Refused(403, 'SIGNATURE_EXPIRED', `This link counted until ${new Date(expires * 1000).toISOString()}.`, { suggestion: 'Get a new one from where this one came from.' })
+}
+
+/** For all below a secret path that is none, or none any more. */
+export function unknownSecret (): Refused {
+  return new Refused(403, 'SECRET_PATH_UNKNOWN', 'This secret path does not exist, or was revoked.', { suggestion: 'Ask the owner of the server for a new one.' })
 }
 
 export function wrongToken (): Refused {

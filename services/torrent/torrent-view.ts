@@ -1,4 +1,4 @@
-import { linksFrom } from '../links.ts'
+import type { Links } from '../links.ts'
 import type { FileStatus, TorrentStatus } from './torrent-status.ts'
 
 /** A torrent as the API shows it: its status with the addresses that belong to it. */
@@ -12,13 +12,12 @@ export interface FileView extends FileStatus {
   readonly streamUrl: string
 }
 
-/** `baseUrl`: what clients reach the server by, a path prefix included; null: each knows it, and gets paths. */
-export function torrentView (status: TorrentStatus, baseUrl: string | null): TorrentView {
+/** With links for whoever is to see it. */
+export function torrentView (status: TorrentStatus, links: Links): TorrentView {
   const { infoHash, fileIndex, isDefaultFile } = status
-  const links = linksFrom(baseUrl)
   return { ...status, streamUrl: links.stream(infoHash, { fileIndex: isDefaultFile ? null : fileIndex }), statusUrl: links.torrent(infoHash) }
 }
 
-export function fileView (infohash: string, file: FileStatus, baseUrl: string | null): FileView {
-  return { ...file, streamUrl: linksFrom(baseUrl).stream(infohash, { fileIndex: file.index }) }
+export function fileView (infohash: string, file: FileStatus, links: Links): FileView {
+  return { ...file, streamUrl: links.stream(infohash, { fileIndex: file.index }) }
 }

@@ -2,6 +2,7 @@ import { mkdir, readFile, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { buildApp } from '../../app.ts'
+import { UrlSigner } from '../../services/access/url-signer.ts'
 import { readConfig } from '../../services/config.ts'
 import { startApp } from '../helper.ts'
 import { temporaryDirectory, testBytes } from '../testnet.ts'
@@ -77,17 +78,58 @@ const ways: Readonly<Record<string, { readonly counts: readonly Cell[], readonly
   'a wrong token': { counts: ['all'], apply: async (_app, ask) => ({ ...ask, headers: { authorization: 'Bearer wrong' } }) },
   'the token': { counts: ['all', 'token, secret path or signature', 'token, or a trusted client'], apply: async (app, ask) => ({ ...ask, headers: { authorization: `Bearer ${await tokenOf(app)}` } }) },
   'the cookie of a login': { counts: ['all', 'token, secret path or signature', 'token, or a trusted client'], apply: async (app, ask) => ({ ...ask, headers: { cookie: `a=b; ${await cookieOf(app)}` } }) },
-  'the cookie of a login that has ended': {
-    counts: ['all'],
-    async apply (app, ask) {
-      const cookie = await cookieOf(app)
-      await app.inject({ method: 'DELETE', url: '/api/session', headers: { cookie } })
-      return { ...ask, headers: { cookie } }
-    }
+  'the cookie of a login that has ended': { counts: ['all'], apply: async (app, ask) => ({ ...ask, headers: { cookie: await endedCookieOf(app) } }) },
+  'a secret path': { counts: ['all', 'token, secret path or signature'], apply: async (app, ask) => ({ ...ask, url: `${await secretPathOf(app)}${ask.url}` }) },
+  'a secret path that nobody made': { counts: [], apply: async (_app, ask) => ({ ...ask, url: `/t/nonsense${ask.url}` }) },
+  'a secret path that was revoked': { counts: [], apply: async (app, ask) => ({ ...ask, url: `${await revokedPathOf(app)}${ask.url}` }) },
+  'a signature of the torrent': { counts: ['all', 'token, secret path or signature'], apply: async (app, ask) => signed(app, ask, ask.infohash ?? unknown) },
+  'a signature of another torrent': { counts: ['all'], apply: async (app, ask) => signed(app, ask, 'd'.repeat(40)) },
+  'a signature that has expired': { counts: ['all'], apply: async (app, ask) => signed(app, ask, ask.infohash ?? unknown, { expires: Math.floor(Date.now() / 1000) - 1 }) },
+  'a signature for the address of somebody else': { counts: ['all'], apply: async (app, ask) => signed(app, ask, ask.infohash ?? unknown, { address: '198.51.100.1' }) },
+  'a signature by another key': { counts: ['all'], apply: async (_app, ask) => withQuery(ask, new UrlSigner('another key').sign(ask.infohash ?? unknown)) }
+}
+
+function signed (app: FastifyInstance, ask: Ask, infohash: string, options: Parameters<UrlSigner['sign']>[1] = {}): Ask {
+  return withQuery(ask, app.access.signer.sign(infohash, options))
+}
+
+function withQuery (ask: Ask, query: string): Ask {
+  return { ...ask, url: `${ask.url}${ask.url.includes('?') ? '&' : '?'}${query}` }
+}
+
+async function makePath (app: FastifyInstance): Promise<string> {
+  const { statusCode, body } = await app.inject({ method: 'POST', url: '/api/secret-paths', payload: { name: 'the TV' }, headers: { authorization: `Bearer ${await tokenOf(app)}` } })
+  if (statusCode !== 201) throw new Error(body)
+  return new URL(JSON.parse(body).data.url).pathname.replace(/\/$/, '')
+}
+
+/** Made once for each app. */
+function once (make: (app: FastifyInstance) => Promise<string>): (app: FastifyInstance) => Promise<string> {
+  const made = new WeakMap<FastifyInstance, Promise<string>>()
+  return async (app) => {
+    const promise = made.get(app) ?? make(app)
+    made.set(app, promise)
+    return await promise
   }
 }
 
-async function cookieOf (app: FastifyInstance): Promise<string> {
+const cookieOf = once(logIn)
+
+const endedCookieOf = once(async (app) => {
+  const cookie = await logIn(app)
+  await app.inject({ method: 'DELETE', url: '/api/session', headers: { cookie } })
+  return cookie
+})
+
+const secretPathOf = once(makePath)
+
+const revokedPathOf = once(async (app) => {
+  const path = await makePath(app)
+  await app.access.secretPaths.revoke(app.access.secretPaths.list().at(-1)?.id ?? '')
+  return path
+})
+
+async function logIn (app: FastifyInstance): Promise<string> {
   const { statusCode, cookies: [cookie], headers } = await app.inject({ method: 'POST', url: '/api/session', payload: { token: await tokenOf(app) } })
   if (statusCode !== 200 || cookie === undefined) throw new Error(`login: ${statusCode}`)
   if (JSON.stringify(headers).includes(await tokenOf(app))) throw new Error('the token is in the answer')
@@ -121,7 +163,7 @@ for (const [column, mode] of modes.entries()) {
         for (const [way, { counts, apply }] of Object.entries(ways)) {
           for (const row of Object.keys(cells) as Row[]) {
             const cell = cells[row][column] ?? 'all'
-            const isLetIn = counts.includes(cell) || (isTrusted && cell === 'token, or a trusted client')
+            const isLetIn = counts.includes(cell) || (counts.length > 0 && isTrusted && cell === 'token, or a trusted client')
             // All of them with nothing to show; with the others in turn.
             const all = requests[row]
             for (const ask of way === 'nothing' ? all : all.slice(turn % all.length).slice(0, 1)) {

@@ -20,8 +20,7 @@ t.test('each route answers beside its neighbours, and beside the patterns that s
     '/manifest.json': 'manifest',
     '/:resource(^(?:catalog|meta|stream|subtitles)$)/:type/:id.json': 'addon',
     '/:resource(^(?:catalog|meta|stream|subtitles)$)/:type/:id/:extra.json': 'addon with extra',
-    '/:config/manifest.json': 'manifest with config',
-    '/t/:secret/*': 'secret'
+    '/:config/manifest.json': 'manifest with config'
   }
   for (const [url, name] of Object.entries(free)) app.get(url, { config: { access: 'public' } }, async () => ({ name }))
   await app.ready()
@@ -40,8 +39,7 @@ t.test('each route answers beside its neighbours, and beside the patterns that s
     ['/stream/movie/0/skip=1.json', 'addon with extra'],
     [`/stream/${infohash}/x/skip=1.json`, 'addon with extra'],
     ['/eyJhIjoxfQ/manifest.json', 'manifest with config'],
-    ['/stream/manifest.json', 'manifest with config'],
-    ['/t/abc/stream/movie/x.json', 'secret']
+    ['/stream/manifest.json', 'manifest with config']
   ] as const) t.same((await app.inject(url)).json(), { name }, url)
 
   for (const [url, status, pattern] of [
