@@ -6,7 +6,7 @@ import { writeFile } from 'node:fs/promises'
 import { availableParallelism, loadavg, totalmem } from 'node:os'
 import { join } from 'node:path'
 
-const benchmarks = ['cached-stream', 'splice', 'random-ranges', 'cache-lookup', 'start', 'partial-store', 'http-download', 'api-load', 'p2p']
+const benchmarks = ['cached-stream', 'splice', 'random-ranges', 'cache-lookup', 'start', 'load', 'partial-store', 'http-download', 'api-load', 'p2p']
 
 const named = process.argv.slice(2)
 const unknown = named.filter(name => !benchmarks.includes(name))

@@ -1,4 +1,4 @@
-import { recycleChunk } from '../services/chunk-pool.ts'
+import { beginResponse, recycleChunk } from '../services/chunk-pool.ts'
 import { abortable } from '../services/deadline.ts'
 import { asCoded } from '../services/errors.ts'
 import type { FastifyReply } from 'fastify'
@@ -11,6 +11,15 @@ import type { ServerResponse } from 'node:http'
  * `onFirst` is called when the first chunk is there, before the headers leave.
  */
 export async function sendBody (reply: FastifyReply, body: AsyncGenerator<Uint8Array>, signal: AbortSignal, onFirst = (): void => {}): Promise<void> {
+  const end = beginResponse()
+  try {
+    await send(reply, body, signal, onFirst)
+  } finally {
+    end()
+  }
+}
+
+async function send (reply: FastifyReply, body: AsyncGenerator<Uint8Array>, signal: AbortSignal, onFirst: () => void): Promise<void> {
   const { raw, log } = reply
   let next = await body.next()
   onFirst()

@@ -21,6 +21,8 @@ export interface MemoryBudget {
   readonly piecesInFlightBytes: number
   /** The same for all downloads over HTTP together. */
   readonly downloadBytes: number
+  /** Chunks that responses hold until their clients have taken them. */
+  readonly readerBytes: number
 }
 
 const bytesPerMb = 1_000_000
@@ -59,7 +61,8 @@ export function memoryLimits (env: NodeJS.ProcessEnv = process.env): MemoryLimit
 
 /**
  * Divides the least of the limits. What the two processes need to run at all comes first; of the rest half goes to the
- * swarm's pieces and a fifth to downloads over HTTP; readers' buffers and the page cache's bookkeeping have what is left.
+ * swarm's pieces, a fifth to downloads over HTTP and a seventh to responses; the heaps' growth and the page cache's
+ * bookkeeping have what is left.
  */
 export function memoryBudget ({ serverMemory, constrainedBytes, machineBytes }: MemoryLimits): MemoryBudget {
   const given = /^\d+$/.test(serverMemory?.trim() ?? '') ? Number(serverMemory) * bytesPerMb : 0
@@ -72,7 +75,8 @@ export function memoryBudget ({ serverMemory, constrainedBytes, machineBytes }: 
     serverHeapMb: clamp(heapMb, 96, 2048),
     swarmHeapMb: clamp(heapMb, 96, 512),
     piecesInFlightBytes: share(0.5, costInFlight),
-    downloadBytes: share(0.2, costInDownload)
+    downloadBytes: share(0.2, costInDownload),
+    readerBytes: Math.floor(clamp(restBytes * 0.15, 16 * mebibyte, 64 * mebibyte))
   }
 }
 

@@ -4,14 +4,11 @@ import { access, lstat, open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { basename } from 'node:path'
 
-import { takeChunk } from '../chunk-pool.ts'
+import { chunkBytesNow, takeChunk } from '../chunk-pool.ts'
 import { abortable } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
 import type { ByteRange } from '../pieces/geometry.ts'
 import type { SourceFile } from '../source.ts'
-
-/** 1 MiB a read moved about twice the bytes that Node's default of 64 KiB did, and kept up with sendfile. */
-const chunkBytes = 1024 * 1024
 
 /** A link put in the file's place is not followed, and a FIFO put there does not hold a thread until somebody writes. */
 const openFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
@@ -113,7 +110,7 @@ async function * read (path: string, expected: FileIdentity, range: ByteRange, s
     const handle = await abortable(opening, signal)
     let position = start
     while (position <= end) {
-      const chunk = takeChunk(Math.min(chunkBytes, end - position + 1))
+      const chunk = takeChunk(Math.min(chunkBytesNow(), end - position + 1))
       const { bytesRead } = await abortable(handle.read(chunk, 0, chunk.length, position), signal)
       // After the bytes, not before: whatever was done to the file until they were read shows now.
       if (!isSameFile(expected, await abortable(identify(handle), signal))) throw changed('was written to')

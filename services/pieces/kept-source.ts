@@ -1,11 +1,10 @@
+import { chunkBytesNow } from '../chunk-pool.ts'
 import { abortable } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
 import { selectFile } from '../torrent/file-selection.ts'
 import type { Source, SourceFile, StreamRequest } from '../source.ts'
 import type { Torrents } from '../torrent/torrents.ts'
 import type { PieceStore } from './piece-store.ts'
-
-const CHUNK_BYTES = 1 << 20
 
 /**
  * What earlier downloads left on disk, as the last source: verified pieces of a file that is not whole. It claims a
@@ -49,7 +48,7 @@ function openKept (request: StreamRequest, torrents: Torrents, store: PieceStore
       try {
         if (lease.torrent.store !== store) throw new CodedError('STORE_CLOSED', 'the torrent was let go and has started anew')
         for (let position = start; position <= end;) {
-          const available = store.contiguousBytesFrom(file.index, position, Math.min(CHUNK_BYTES, end - position + 1))
+          const available = store.contiguousBytesFrom(file.index, position, Math.min(chunkBytesNow(), end - position + 1))
           if (available === 0) throw new CodedError('NOT_CACHED', `byte ${position} was not downloaded yet`)
           const chunk = await abortable(store.readFile(file.index, position, available), signal)
           position += chunk.length

@@ -1,3 +1,4 @@
+import { chunkBytesNow } from '../chunk-pool.ts'
 import { abortable } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
 import type { Want } from './demand.ts'
@@ -7,8 +8,6 @@ import { ReaderDemand } from './reader-demand.ts'
 import { StallWatch } from './stall-watch.ts'
 import type { StallWatchOptions } from './stall-watch.ts'
 import type { Seat } from './windows.ts'
-
-const chunkBytes = 1 << 20
 
 export interface ReadOptions {
   /** Where the reader says what it wants; released at the end, however that comes, and as soon as the signal aborts. */
@@ -61,7 +60,7 @@ export async function * readPieces (store: PieceStore, fileIndex: number, range:
       demand.moveTo(file.start + position, leave)
       // Pieces beyond the window belong to other readers, who may let them go at any time.
       const end = typeof leave === 'object' ? Math.min(range.end, geometry.offsetOf(leave.last) + geometry.lengthOf(leave.last) - 1 - file.start) : range.end
-      const available = store.contiguousBytesFrom(fileIndex, position, Math.min(chunkBytes, end - position + 1))
+      const available = store.contiguousBytesFrom(fileIndex, position, Math.min(chunkBytesNow(), end - position + 1))
       if (available === 0) {
         await arrival(store, geometry.pieceAt(file.start + position), stop, progress, { stallTimeoutMs, isAnyPieceProgress: isBackground })
         continue

@@ -1,6 +1,6 @@
 import t from 'tap'
 
-import { freeChunk, recycleChunk, takeChunk } from '../../services/chunk-pool.ts'
+import { beginResponse, chunkBytesNow, freeChunk, recycleChunk, takeChunk } from '../../services/chunk-pool.ts'
 
 const MiB = 1024 * 1024
 
@@ -9,14 +9,38 @@ t.test('a chunk is as long as it was asked to be', async t => {
   t.throws(() => takeChunk(MiB + 1), RangeError)
 })
 
-t.test('what was given back is used again, also for a shorter chunk', async t => {
-  const first = takeChunk(MiB)
-  recycleChunk(first)
-  const second = takeChunk(10)
-  t.equal(second.buffer, first.buffer)
-  t.equal(second.length, 10)
-  recycleChunk(second)
-  t.equal(takeChunk(MiB).buffer, first.buffer, 'and again, whole')
+t.test('what was given back is used again, also for a somewhat shorter chunk', async t => {
+  for (const size of [MiB, MiB / 4, MiB / 16]) {
+    const first = takeChunk(size)
+    recycleChunk(first)
+    const second = takeChunk(size - 10)
+    t.equal(second.buffer, first.buffer)
+    t.equal(second.length, size - 10)
+    recycleChunk(second)
+    t.equal(takeChunk(size).buffer, first.buffer, 'and again, whole')
+  }
+})
+
+t.test('a short chunk does not hold a large buffer', async t => {
+  recycleChunk(takeChunk(MiB))
+  t.equal(takeChunk(65536).buffer.byteLength, 65536)
+  t.equal(takeChunk(10).buffer.byteLength, 10)
+})
+
+t.test('the more responses there are, the smaller their chunks: all together take what they may', async t => {
+  t.equal(chunkBytesNow(), MiB)
+  const ends = []
+  for (let i = 1; i <= 1200; i++) {
+    ends.push(beginResponse())
+    if (i <= 10) t.equal(chunkBytesNow(), MiB)
+    t.ok(chunkBytesNow() * i <= 76 * MiB)
+  }
+  t.ok(chunkBytesNow() >= 65536)
+  for (const end of ends) {
+    end()
+    end()
+  }
+  t.equal(chunkBytesNow(), MiB, 'and as before when they are over')
 })
 
 t.test('a part of a chunk stands for the whole', async t => {
@@ -44,7 +68,7 @@ t.test('at most 16 are kept', async t => {
   for (const chunk of chunks) recycleChunk(chunk)
   const memories = new Set(chunks.map(({ buffer }) => buffer))
   const again = Array.from({ length: 40 }, () => takeChunk(MiB))
-  t.equal(again.filter(({ buffer }) => memories.has(buffer)).length, 16)
+  t.equal(again.filter(({ buffer }) => memories.has(buffer)).length, 16, 'of the largest')
 })
 
 t.test('the memory of a chunk that has it alone is freed at once', async t => {

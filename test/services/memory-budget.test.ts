@@ -25,10 +25,10 @@ t.test('this machine has a limit, and SERVER_MEMORY is read', async (t) => {
 })
 
 t.test('512 MB hold two processes and a piece of 32 MiB in each', async (t) => {
-  const { serverHeapMb, swarmHeapMb, piecesInFlightBytes, downloadBytes } = memoryBudget({ ...machine, serverMemory: '512' })
+  const { serverHeapMb, swarmHeapMb, piecesInFlightBytes, downloadBytes, readerBytes } = memoryBudget({ ...machine, serverMemory: '512' })
   const piece = 32 * 1024 * 1024
   // 75 and 90 MB idle; a piece of 32 MiB costs 76 MB when it is complete.
-  const pieces = Math.max(piece, piecesInFlightBytes) / piece * 76_000_000 + Math.max(piece, downloadBytes) * 2
+  const pieces = Math.max(piece, piecesInFlightBytes) / piece * 76_000_000 + Math.max(piece, downloadBytes) * 2 + readerBytes
   t.ok(75_000_000 + 90_000_000 + pieces < 512_000_000, `${Math.round(pieces / 1e6)} MB for pieces`)
   t.ok(serverHeapMb + swarmHeapMb < 512 / 2, 'the heaps take less than half')
 })
@@ -37,7 +37,7 @@ t.test('more memory never means less of anything, and there is always enough to 
   let before = memoryBudget({ ...machine, serverMemory: '1' })
   for (let mb = 64; mb < 16_384; mb *= 2) {
     const budget = memoryBudget({ ...machine, serverMemory: String(mb) })
-    t.ok(budget.piecesInFlightBytes >= before.piecesInFlightBytes && budget.downloadBytes >= before.downloadBytes, `${mb} MB: pieces`)
+    t.ok(budget.piecesInFlightBytes >= before.piecesInFlightBytes && budget.downloadBytes >= before.downloadBytes && budget.readerBytes >= before.readerBytes, `${mb} MB: pieces`)
     t.ok(budget.serverHeapMb >= before.serverHeapMb && budget.swarmHeapMb >= 96, `${mb} MB: heaps`)
     before = budget
   }
