@@ -1,5 +1,6 @@
 import Fastify, { LogController } from 'fastify'
 import access, { takeSecretPath } from './plugins/access.ts'
+import blocklist from './plugins/blocklist.ts'
 import bodies from './plugins/bodies.ts'
 import browsers from './plugins/browsers.ts'
 import budget from './plugins/budget.ts'
@@ -95,6 +96,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(cache)
   await app.register(verification)
   await app.register(swarm)
+  await app.register(blocklist)
   await app.register(sourceChain)
   await app.register(drain)
   await app.register(readiness)

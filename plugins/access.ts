@@ -1,12 +1,17 @@
 import fp from 'fastify-plugin'
-import { Gate, unknownSecret } from '../services/access/gate.ts'
+import { DistinctLimit } from '../services/access/distinct-limit.ts'
+import { Gate, LONG_TOKEN } from '../services/access/gate.ts'
+import { clientKey } from '../services/access/near-client.ts'
 import { SecretPaths, splitSecret } from '../services/access/secret-paths.ts'
 import { Sessions } from '../services/access/sessions.ts'
+import { Refused } from '../services/access/refused.ts'
+import { StreamLimit } from '../services/access/stream-limit.ts'
 import { openSecret } from '../services/access/token.ts'
 import { UrlSigner, signatureOf } from '../services/access/url-signer.ts'
+import { steadyClock } from '../services/clock.ts'
 import { isMockHash } from '../services/mock/mock-hashes.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
-import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { IncomingMessage } from 'node:http'
 import type { Asking, Identity } from '../services/access/gate.ts'
 import type { Action } from '../services/access/may-do.ts'
@@ -22,6 +27,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Each route has to say; the server does not start with one that does not. */
     access?: RouteAccess
+    /** A GET of it is a stream, of which there may be so many at a time. */
+    isStream?: boolean
   }
   interface FastifyInstance {
     access: Access
@@ -52,13 +59,19 @@ export interface Access {
 /** Secrets that requests came with: taken off the address before anything else sees it. */
 const secrets = new WeakMap<IncomingMessage, string>()
 
+const MINUTE_MS = 60_000
+/** Of each client in a minute. */
+const WRONG_SECRETS = 20
+const RETRY_AFTER_SECONDS = 10
+
 const reading = new Set(['GET', 'HEAD', 'OPTIONS'])
 
 export default fp(async function access (fastify) {
-  const { config, log, torrentList, cache, stored } = fastify
+  const { config, log, torrentList, torrents, cache, stored, blocklist } = fastify
   const directory = config.TORRENT_DOWNLOAD_PATH
   const options = { isReadOnly: config.CACHE_READ_ONLY, log }
   const { value: token, isNew } = config.API_TOKEN === null ? await openSecret(directory, 'api-token', options) : { value: config.API_TOKEN, isNew: false }
+  if (token.length < LONG_TOKEN) log.warn({}, `API_TOKEN has ${token.length} characters and might be guessed: take ${LONG_TOKEN} random ones, such as openssl rand -hex 16 gives, or leave it unset`)
   const signer = new UrlSigner(config.STREAM_SIGNING_KEY ?? (await openSecret(directory, 'signing-key', options)).value)
   const secretPaths = await SecretPaths.open(directory, options)
   const sessions = new Sessions(token)
@@ -68,8 +81,12 @@ export default fp(async function access (fastify) {
     mode: config.STREAM_ACCESS,
     names: { baseUrl: config.BASE_URL, hosts: config.ALLOWED_HOSTS ?? [], origins: config.ALLOWED_ORIGINS ?? [] },
     sessions,
-    signer
+    signer,
+    attempts: new DistinctLimit({ most: WRONG_SECRETS, windowMs: MINUTE_MS, clock: steadyClock })
   })
+
+  const newTorrents = config.NEW_TORRENTS_PER_MINUTE === null ? null : new DistinctLimit({ most: config.NEW_TORRENTS_PER_MINUTE, windowMs: MINUTE_MS, clock: steadyClock })
+  const streams = new StreamLimit({ perClient: config.MAX_STREAMS_PER_CLIENT, inAll: config.MAX_STREAMS })
 
   const routes: RouteOptions[] = []
   fastify.addHook('onRoute', (route) => { routes.push(route) })
@@ -98,7 +115,10 @@ export default fp(async function access (fastify) {
       return identity
     },
     async admit (request, wanted, infohash) {
-      gate.check(await actionOf(wanted, infohash), access.identityOf(request), infohash)
+      if (blocklist?.has(infohash) === true) throw new Refused(403, 'INFOHASH_BLOCKED', 'The owner of this server has blocked this torrent (INFOHASH_BLOCKLIST).')
+      const identity = access.identityOf(request)
+      gate.check(await actionOf(wanted, infohash), identity, infohash)
+      if (wanted !== 'status') await countNew(identity, infohash)
     },
     require (request, action) {
       gate.check(action, access.identityOf(request), null)
@@ -107,10 +127,10 @@ export default fp(async function access (fastify) {
   fastify.decorate('access', access)
 
   // After the route's own onRequest: a refusal has the route's CORS headers. Before any body is read.
-  fastify.addHook('preParsing', async (request, _reply, payload) => {
+  fastify.addHook('preParsing', async (request, reply, payload) => {
     const { access: wanted } = request.routeOptions.config
     const secret = secrets.get(request.raw)
-    if (secret !== undefined && !await secretPaths.has(secret)) throw unknownSecret()
+    if (secret !== undefined && !await secretPaths.has(secret)) gate.refuseSecret(secret, request.ip)
     // A path that is no route tells nothing.
     if (wanted === undefined) return payload
     if (!reading.has(request.method)) gate.guard(askingOf(request), access.identityOf(request))
@@ -120,8 +140,32 @@ export default fp(async function access (fastify) {
     // One that is none gets the answer that says so; where it comes with the query or the body, the route asks.
     else if (infohash !== null) await access.admit(request, wanted, infohash)
     else if (wanted === 'add' && access.identityOf(request).signature === null) access.require(request, 'add')
+    if (request.routeOptions.config.isStream === true && request.method === 'GET') enter(access.identityOf(request), reply)
     return payload
   })
+
+  /** Throws Refused for one infohash too many that nobody knew here; the same again costs nothing. */
+  async function countNew (identity: Identity, infohash: string): Promise<void> {
+    if (newTorrents === null || isOwner(identity)) return
+    const client = clientKey(identity.client)
+    if (newTorrents.has(client, infohash) || torrents.get(infohash) !== null || await isKnown(infohash)) return
+    const seconds = newTorrents.wait(client)
+    if (seconds !== null) {
+      throw new Refused(429, 'TOO_MANY_NEW', `A client may bring ${config.NEW_TORRENTS_PER_MINUTE ?? 0} new torrents a minute to this server.`, { retryAfterSeconds: seconds, suggestion: 'Wait; torrents that are known here play all the same.' })
+    }
+    newTorrents.note(client, infohash)
+  }
+
+  /** Throws Refused for one stream too many; counts any other until its response is over. */
+  function enter (identity: Identity, { raw }: FastifyReply): void {
+    const leave = streams.enter(isOwner(identity) ? null : clientKey(identity.client))
+    if (leave === 'client') throw new Refused(429, 'TOO_MANY_STREAMS', `A client may have ${config.MAX_STREAMS_PER_CLIENT ?? 0} streams of this server at a time.`, { retryAfterSeconds: RETRY_AFTER_SECONDS, suggestion: 'Stop one of them.' })
+    if (leave === 'all') throw new Refused(503, 'TOO_MANY_STREAMS', 'As many streams run as this server is to have at a time (MAX_STREAMS).', { retryAfterSeconds: RETRY_AFTER_SECONDS })
+    raw.once('close', leave)
+    // The client may have gone before anybody listened.
+    if (raw.destroyed) raw.off('close', leave)
+    if (raw.destroyed) leave()
+  }
 
   async function actionOf (wanted: RouteAccess, infohash: string): Promise<Action> {
     if (wanted !== 'stream' && wanted !== 'status') return wanted
@@ -135,7 +179,11 @@ export default fp(async function access (fastify) {
     if (torrentList.isAdded(infohash) || (config.ENABLE_MOCK && isMockHash(infohash))) return true
     return stored.list().some((file) => file.infohash === infohash) || await cache.find(infohash, null, null) !== null
   }
-}, { name: 'access', dependencies: ['config', 'errors', 'torrent-list', 'cache', 'stored-files'] })
+}, { name: 'access', dependencies: ['config', 'errors', 'torrent-list', 'torrents', 'cache', 'stored-files', 'blocklist'] })
+
+function isOwner ({ proofs }: Identity): boolean {
+  return proofs.has('token') || proofs.has('trusted')
+}
 
 /** All routes of this scope and below are of this kind: for plugins of others, whose routes cannot say so. */
 export function declareRoutes (scope: FastifyInstance, access: RouteAccess): void {

@@ -22,6 +22,7 @@ export default fp(async function sourceChain (fastify) {
     maxLingering: Math.floor(MAX_TORRENTS / 2),
     silenceMs: deadlines.silenceTurns * STALL_TIMEOUT,
     responseStallLimitMs: RESPONSE_STALL_LIMIT,
+    isBlocked: (infohash) => fastify.blocklist?.has(infohash) === true,
     history,
     log: fastify.log
   })
@@ -29,4 +30,4 @@ export default fp(async function sourceChain (fastify) {
   fastify.decorate('sources', sources)
   // Before the server closes, or it would wait for streams that nothing ends.
   fastify.addHook('preClose', async () => { sources.close() })
-}, { name: 'source-chain', dependencies: ['config', 'events'] })
+}, { name: 'source-chain', dependencies: ['config', 'events', 'blocklist'] })

@@ -1,5 +1,4 @@
 import { Type } from 'typebox'
-import { wrongToken } from '../services/access/gate.ts'
 import { sessionOf, setCookie } from '../services/access/sessions.ts'
 import { askingOf } from '../plugins/access.ts'
 import { answer, errors, listOf, oneOf } from './schemas.ts'
@@ -22,7 +21,7 @@ const beginSchema = {
   summary: 'Log in, for browsers',
   description: 'Sets a cookie that counts for 30 days, on this server only. Programs send the token with each request instead.',
   body: Type.Object({ token: Type.String({ minLength: 1, maxLength: 1000 }) }, { examples: [{ token: 'the token' }] }),
-  response: { 200: answer(sessionSchema, 'logged in', {}, cookie), ...errors({ 400: 'no token', 401: 'it is not the token', 403: 'a page of somebody else, or by a name that the server does not know' }) }
+  response: { 200: answer(sessionSchema, 'logged in', {}, cookie), ...errors({ 400: 'no token', 401: 'it is not the token', 429: 'too many wrong ones', 403: 'a page of somebody else, or by a name that the server does not know' }) }
 }
 const endSchema = { tags, summary: 'Log out', response: { 200: answer(sessionSchema, 'logged out; what remains is what the client may without', {}, cookie), ...errors({ 403: 'as above' }) } }
 
@@ -36,7 +35,7 @@ const session: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/api/session', { schema: showSchema, config: { access: 'public' } }, async (request) => ({ success: true, data: present(access.identityOf(request)) }))
 
   fastify.post('/api/session', { schema: beginSchema, config: { access: 'public' } }, async (request, reply) => {
-    if (!gate.isToken(request.body.token)) throw wrongToken()
+    gate.logIn(request.body.token, request.ip)
     reply.header('Set-Cookie', setCookie(sessions.begin(), cookieOf(request)))
     return { success: true, data: present({ ...access.identityOf(request), proofs: new Set([...access.identityOf(request).proofs, 'token']), isExplicit: false }) }
   })

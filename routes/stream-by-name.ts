@@ -59,7 +59,7 @@ const streamByName: FastifyPluginAsyncTypebox = async (fastify) => {
     method: ['GET', 'HEAD'],
     url: namedPath,
     schema: namedSchema,
-    config: { access: 'stream' },
+    config: { access: 'stream', isStream: true },
     exposeHeadRoute: false,
     async handler (request, reply) {
       const { infoHash, fileIndex } = request.params
@@ -71,7 +71,7 @@ const streamByName: FastifyPluginAsyncTypebox = async (fastify) => {
     method: ['GET', 'HEAD'],
     url: magnetPath,
     schema: magnetSchema,
-    config: { access: 'stream' },
+    config: { access: 'stream', isStream: true },
     exposeHeadRoute: false,
     async handler (request, reply) {
       const { uri = '', fileIndex, download } = request.query

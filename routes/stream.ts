@@ -39,7 +39,7 @@ const stream: FastifyPluginAsyncTypebox = async (fastify) => {
     method: ['GET', 'HEAD'],
     url: path,
     schema,
-    config: { access: 'stream' },
+    config: { access: 'stream', isStream: true },
     exposeHeadRoute: false,
     async handler (request, reply) {
       const { download, ...query } = request.query

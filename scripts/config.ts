@@ -24,7 +24,9 @@ await command(usage, async () => {
   const entries = Object.entries(schema.properties).map(([name, property]) => {
     const origin = origins.get(name) ?? 'default'
     const value: unknown = Object.entries(config).find(([other]) => other === name)?.[1]
-    return { name, value: shown(value, 'writeOnly' in property, !origin.startsWith('default')), origin }
+    // What becomes of it where nobody has set it.
+    const unset = value === null && origin.startsWith('default') && 'whenUnset' in property ? `unset: ${String(property.whenUnset)}` : null
+    return { name, value: unset ?? shown(value, 'writeOnly' in property, !origin.startsWith('default')), origin }
   }).filter(({ origin }) => !values.changed || !origin.startsWith('default'))
   if (values.json) {
     process.stdout.write(`${JSON.stringify(entries, null, 2)}\n`)

@@ -1,6 +1,7 @@
 // Says step by step what would happen if somebody streamed this infohash, and what fails.
 import { access, constants, statfs } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
+import { readSecret } from '../services/access/token.ts'
 import { CacheIndex } from '../services/cache/cache-index.ts'
 import { StoredFiles } from '../services/cache/stored-files.ts'
 import { Fetcher } from '../services/download/fetcher.ts'
@@ -103,11 +104,13 @@ async function diagnose (infohash: string, config: Config, fetcher: Fetcher, sig
 }
 
 /** What a server that runs with these settings says; it knows more than this command. */
-async function askServer (infohash: string, { HOST, PORT }: Config, signal: AbortSignal): Promise<Result[]> {
+async function askServer (infohash: string, { HOST, PORT, API_TOKEN, TORRENT_DOWNLOAD_PATH }: Config, signal: AbortSignal): Promise<Result[]> {
+  const token = API_TOKEN ?? await readSecret(TORRENT_DOWNLOAD_PATH, 'api-token').catch(() => null)
+  const headers: Record<string, string> = token === null ? {} : { Authorization: `Bearer ${token}` }
   const host = HOST === '0.0.0.0' ? '127.0.0.1' : HOST === '::' ? '[::1]' : HOST.includes(':') ? `[${HOST}]` : HOST
   const get = async (path: string): Promise<Record<string, unknown> | null> => {
     try {
-      const answer: unknown = await (await fetch(`http://${host}:${PORT}${path}`, { signal: AbortSignal.any([signal, AbortSignal.timeout(3000)]) })).json()
+      const answer: unknown = await (await fetch(`http://${host}:${PORT}${path}`, { headers, signal: AbortSignal.any([signal, AbortSignal.timeout(3000)]) })).json()
       return typeof answer === 'object' && answer !== null ? { ...answer } : null
     } catch {
       return null

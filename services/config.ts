@@ -26,6 +26,9 @@ const list = (value: readonly string[], format: string, description: string, opt
 const optional = <T extends TSchema>(schema: T, description: string, options: TSchemaOptions = {}) =>
   Type.Union([schema, Type.Null()], { ...options, default: null, description })
 
+const limit = (value: number, maximum: number, description: string) =>
+  Type.Union([Type.Integer({ minimum: 1, maximum }), Type.Null()], { default: value, description })
+
 /** Stremio clients look for it. */
 const defaultPort = 11_470
 
@@ -50,6 +53,10 @@ const access = {
   API_TOKEN: optional(Type.String({ format: 'token' }), 'Asked of who lists, deletes or changes something. Set: of everybody. Unset: not of clients on this machine and private networks, unless a proxy or a panel is in between.', { ...secret, whenUnset: 'made at the first start, kept in .self-streme/api-token, and printed as a login link' }),
   STREAM_ACCESS: Type.Enum(['open', 'known', 'signed'], { default: 'open', description: 'Who may stream. known: strangers only what was added; signed: nobody without a token, a secret path or a signature.' }),
   STREAM_SIGNING_KEY: optional(Type.String({ format: 'token' }), 'Key that signs stream URLs; set the same one on servers that share them.', { ...secret, whenUnset: 'made at the first start, and kept in .self-streme/signing-key' }),
+  NEW_TORRENTS_PER_MINUTE: limit(30, 100_000, 'New infohashes per minute that one client may add or stream. None is counted of the owner: who has the token, or is on a private network where none was set.'),
+  MAX_STREAMS_PER_CLIENT: limit(100, 100_000, 'Streams at a time of one client; players open several, and behind a proxy that TRUST_PROXY does not name all clients are one. None is counted of the owner.'),
+  MAX_STREAMS: limit(2000, 1_000_000, 'Streams at a time of all clients together.'),
+  INFOHASH_BLOCKLIST: optional(Type.String({ format: 'path' }), 'File with torrents that this server does not touch: an infohash or magnet link in each line. Read again when it changes.'),
   ALLOWED_ORIGINS: optional(Type.Array(Type.String({ format: 'origins' })), 'Web pages that may call the API from a browser. * lets any page, but only with the token.', { whenUnset: 'the pages of this server' }),
   ALLOWED_HOSTS: optional(Type.Array(Type.String({ format: 'hosts' })), 'Host names by which this server is used; others are refused, which stops DNS rebinding: logins, lists and changes are for these names, that of BASE_URL, IP addresses, localhost, names in .local and without a dot.', { whenUnset: 'no others' })
 }

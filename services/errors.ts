@@ -40,6 +40,10 @@ export const reasonCodes = {
   SIGNATURE_WRONG: { isTemporary: false, isFinal: true, rests: null },
   SIGNATURE_EXPIRED: { isTemporary: false, isFinal: true, rests: null },
   SECRET_PATH_UNKNOWN: { isTemporary: false, isFinal: true, rests: null },
+  TOO_MANY_ATTEMPTS: { isTemporary: true, isFinal: true, rests: null },
+  TOO_MANY_NEW: { isTemporary: true, isFinal: true, rests: null },
+  TOO_MANY_STREAMS: { isTemporary: true, isFinal: true, rests: null },
+  INFOHASH_BLOCKED: { isTemporary: false, isFinal: true, rests: null },
   HOST_REFUSED: { isTemporary: false, isFinal: true, rests: null },
   ORIGIN_REFUSED: { isTemporary: false, isFinal: true, rests: null }
 } as const

@@ -28,6 +28,8 @@ export interface ChainOptions {
   readonly silenceMs: number
   /** A response that has begun is given up after so many milliseconds without progress from any source. */
   readonly responseStallLimitMs: number
+  /** Nothing is asked for these: whoever wants them gets INFOHASH_BLOCKED. */
+  readonly isBlocked?: (infohash: string) => boolean
   /** Is told what becomes of starts and responses. */
   readonly history: StreamHistory
   readonly failures?: FailureMemory
@@ -120,6 +122,7 @@ export class SourceChain {
    */
   async open (request: StreamRequest, signal: AbortSignal): Promise<Opening> {
     this.#closing.signal.throwIfAborted()
+    if (this.#options.isBlocked?.(request.infohash) === true) throw new NothingServes([{ source: 'request', code: 'INFOHASH_BLOCKED', message: 'INFOHASH_BLOCKLIST names this torrent', isTemporary: false }])
     const key = JSON.stringify(request)
     const start = this.#starts.get(key) ?? this.#begin(key, request)
     start.requesters++

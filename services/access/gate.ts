@@ -1,4 +1,4 @@
-import { isNearClient } from './near-client.ts'
+import { clientKey, isNearClient } from './near-client.ts'
 import { allowed, mayDo } from './may-do.ts'
 import { isOwnHost, originOf } from './own-names.ts'
 import { Refused } from './refused.ts'
@@ -7,6 +7,7 @@ import { digest, isSameSecret } from './token.ts'
 import { queryOf } from './url-signer.ts'
 import type { RequestHeaders } from '../http/conditional.ts'
 import type { Grant } from '../links.ts'
+import type { DistinctLimit } from './distinct-limit.ts'
 import type { Action, Proof, StreamAccess } from './may-do.ts'
 import type { OwnNames } from './own-names.ts'
 import type { Sessions } from './sessions.ts'
@@ -20,6 +21,8 @@ export interface GateOptions {
   readonly names: OwnNames
   readonly sessions: Sessions
   readonly signer: UrlSigner
+  /** Wrong tokens and secrets of each client. */
+  readonly attempts: DistinctLimit
 }
 
 /** A request, as far as it tells who asks. */
@@ -48,10 +51,12 @@ export interface Identity extends Pick<Asking, 'client' | 'secret' | 'signature'
 export class Gate {
   readonly #options: GateOptions
   readonly #token: Buffer
+  readonly #isGuessable: boolean
 
   constructor (options: GateOptions) {
     this.#options = options
     this.#token = digest(options.token)
+    this.#isGuessable = options.token.length < LONG_TOKEN
   }
 
   get mode (): StreamAccess { return this.#options.mode }
@@ -59,10 +64,11 @@ export class Gate {
   identify (asking: Asking): Identity {
     const { headers, client, secret, signature } = asking
     const given = bearerOf(headers)
-    const isOwner = given !== null && this.isToken(given)
+    const wrong = given === null ? null : this.#mistakeOf(given, client)
+    const isOwner = given !== null && wrong === null
     const own: Proof[] = [...isOwner ? ['token' as const] : [], ...secret === null ? [] : ['secret' as const]]
     const { proofs, flaw } = isOwner ? { proofs: [], flaw: null } : this.#ambient(asking)
-    return { proofs: new Set([...own, ...proofs]), isExplicit: own.length > 0, flaw: flaw ?? (given === null || isOwner ? null : wrongToken()), client, secret, signature }
+    return { proofs: new Set([...own, ...proofs]), isExplicit: own.length > 0, flaw: flaw ?? wrong, client, secret, signature }
   }
 
   /** What a browser adds, and what an address is: whichever page it is that asks. */
@@ -119,10 +125,40 @@ export class Gate {
     return allowed(proofs, this.#options.mode)
   }
 
-  isToken (given: string): boolean {
-    return isSameSecret(given, this.#token)
+  /** Throws Refused for a token that is not ours, or for one more after too many of them. */
+  logIn (given: string, client: string): void {
+    const mistake = this.#mistakeOf(given, client)
+    if (mistake !== null) throw mistake
+  }
+
+  /** Throws Refused: for a secret path that is none, or none any more. */
+  refuseSecret (secret: string, client: string): never {
+    throw this.#shutOut(secret, client) ?? new Refused(403, 'SECRET_PATH_UNKNOWN', 'This secret path does not exist, or was revoked.', { suggestion: 'Ask the owner of the server for a new one.' })
+  }
+
+  /** Nobody is told whether a short token is right while he has too many wrong ones, or guessing would go on. A long one is right whatever others at the same address, such as that of a proxy, have tried. */
+  #mistakeOf (given: string, client: string): Refused | null {
+    const isRight = isSameSecret(given, this.#token)
+    const { attempts } = this.#options
+    if (isRight && (!this.#isGuessable || attempts.wait(clientKey(client)) === null)) return null
+    return this.#shutOut(isRight ? null : given, client) ?? wrongToken()
+  }
+
+  /** Notes what was wrong; gives the refusal of a client that has had too much of that. */
+  #shutOut (wrong: string | null, client: string): Refused | null {
+    const { attempts } = this.#options
+    const key = clientKey(client)
+    const seconds = attempts.wait(key)
+    // The same one again is a program with an old setting, and no guess.
+    const name = wrong === null ? null : digest(wrong).toString('base64')
+    if (seconds === null && name !== null) attempts.note(key, name)
+    if (seconds === null || (name !== null && attempts.has(key, name))) return null
+    return new Refused(429, 'TOO_MANY_ATTEMPTS', 'Too many wrong tokens or secret paths came from this address.', { suggestion: 'Wait, then use the right one.', retryAfterSeconds: seconds })
   }
 }
+
+/** Characters that nobody guesses, if they were drawn at random. */
+export const LONG_TOKEN = 20
 
 const tokenHint = 'Send "Authorization: Bearer <token>", or log in at /login. The token is what API_TOKEN is set to, else the one in .self-streme/api-token of the download directory.'
 const linkHint = 'Players that can send none take a signed link or a secret path: ask the owner of the server for one.'
@@ -143,12 +179,7 @@ function expired ({ expires }: UrlSignature): Refused {
   return new Refused(403, 'SIGNATURE_EXPIRED', `This link counted until ${new Date(expires * 1000).toISOString()}.`, { suggestion: 'Get a new one from where this one came from.' })
 }
 
-/** For all below a secret path that is none, or none any more. */
-export function unknownSecret (): Refused {
-  return new Refused(403, 'SECRET_PATH_UNKNOWN', 'This secret path does not exist, or was revoked.', { suggestion: 'Ask the owner of the server for a new one.' })
-}
-
-export function wrongToken (): Refused {
+function wrongToken (): Refused {
   return new Refused(401, 'TOKEN_WRONG', 'This is not the API token of this server.', { suggestion: tokenHint })
 }
 

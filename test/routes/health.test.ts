@@ -61,3 +61,14 @@ t.test('however much is wrong, the answer has less than 1 KB', async (t) => {
   t.match(JSON.parse(body), { status: 'degraded', reasons: { length: 5 } })
   t.ok(Buffer.byteLength(body) < 1024, `${Buffer.byteLength(body)} bytes`)
 })
+
+t.test('figures are for the owner; what is wrong is for everybody', async (t) => {
+  const { url } = await startApp(t, { API_TOKEN: 'a-token-of-the-owner-0123456789' })
+  for (const path of ['/health', '/ready']) {
+    t.match(await ask(`${url}${path}?verbose`), { status: 401, headers: { 'cache-control': 'no-store', 'www-authenticate': /^Bearer/ } })
+    t.equal((await ask(`${url}${path}?verbose=false`)).status, 200)
+    const { status, body } = await ask(`${url}${path}?verbose`, { headers: { Authorization: 'Bearer a-token-of-the-owner-0123456789' } })
+    t.equal(status, 200)
+    t.match(JSON.parse(body), { status: 'ok', figures: { version: String, node: process.versions.node, streams: 0, torrents: 0, memory: { rss: Number } } })
+  }
+})

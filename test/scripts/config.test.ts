@@ -20,6 +20,7 @@ t.test('each setting is shown with its value and where it has come from', async 
   t.equal(code, 0)
   t.match(stdout, /^PORT +8080 {2}\(environment\)$/m)
   t.match(stdout, /^P2P_TIMEOUT +15000 {2}\(\.env\)$/m, 'an empty value hides nothing')
+  t.match(stdout, /^API_TOKEN +unset: made at the first start, .*api-token.* {2}\(default\)$/m)
   t.match(stdout, /^MAX_TORRENTS +16 {2}\(default\)$/m)
   t.match(stdout, /^TRACKERS +udp:\/\/tracker\.opentrackr\.org:1337\/announce,/m)
 })
