@@ -5,6 +5,7 @@ import type { Fetcher } from '../download/fetcher.ts'
 import { Slots } from '../slots.ts'
 import { Doorkeeper, tellLie } from './doorkeeper.ts'
 import type { Forwarding } from './forwarding.ts'
+import { collectBuffersWithHeap } from './garbage.ts'
 import type { HostedTorrent, TorrentReply } from './hosted-torrent.ts'
 import { punchLimits } from './holepunch.ts'
 import { dialTcpBesideUtp } from './internals/connections.ts'
@@ -299,6 +300,7 @@ function handle (request: HostRequest, attached: unknown): void {
 }
 
 process.title = 'self-streme swarm'
+collectBuffersWithHeap()
 process.on('uncaughtException', crash)
 process.on('unhandledRejection', crash)
 // Ctrl-C and service managers signal the whole group; when to end is the server's decision.
