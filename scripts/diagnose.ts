@@ -1,7 +1,6 @@
 // Says step by step what would happen if somebody streamed this infohash, and what fails.
 import { access, constants, statfs } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
-import { readSecret } from '../services/access/token.ts'
 import { CacheIndex } from '../services/cache/cache-index.ts'
 import { StoredFiles } from '../services/cache/stored-files.ts'
 import { Fetcher } from '../services/download/fetcher.ts'
@@ -18,6 +17,7 @@ import { reachTcp, reachUdpTracker } from '../services/reach.ts'
 import { selectFile } from '../services/torrent/file-selection.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
 import { Usage, command, configuration } from './command.ts'
+import { ownAddress, ownerHeaders } from './own-server.ts'
 import type { Config } from '../services/config.ts'
 import type { Metadata } from '../services/torrent/metadata.ts'
 
@@ -104,20 +104,18 @@ async function diagnose (infohash: string, config: Config, fetcher: Fetcher, sig
 }
 
 /** What a server that runs with these settings says; it knows more than this command. */
-async function askServer (infohash: string, { HOST, PORT, API_TOKEN, TORRENT_DOWNLOAD_PATH }: Config, signal: AbortSignal): Promise<Result[]> {
-  const token = API_TOKEN ?? await readSecret(TORRENT_DOWNLOAD_PATH, 'api-token').catch(() => null)
-  const headers: Record<string, string> = token === null ? {} : { Authorization: `Bearer ${token}` }
-  const host = HOST === '0.0.0.0' ? '127.0.0.1' : HOST === '::' ? '[::1]' : HOST.includes(':') ? `[${HOST}]` : HOST
+async function askServer (infohash: string, config: Config, signal: AbortSignal): Promise<Result[]> {
+  const headers = await ownerHeaders(config)
   const get = async (path: string): Promise<Record<string, unknown> | null> => {
     try {
-      const answer: unknown = await (await fetch(`http://${host}:${PORT}${path}`, { headers, signal: AbortSignal.any([signal, AbortSignal.timeout(3000)]) })).json()
+      const answer: unknown = await (await fetch(`${ownAddress(config)}${path}`, { headers, signal: AbortSignal.any([signal, AbortSignal.timeout(3000)]) })).json()
       return typeof answer === 'object' && answer !== null ? { ...answer } : null
     } catch {
       return null
     }
   }
   const ready = await get('/ready')
-  if (ready === null) return [['--', `none answers on port ${PORT}: what follows is what one would find`]]
+  if (ready === null) return [['--', `none answers on port ${config.PORT}: what follows is what one would find`]]
   const status = await get(`/stream/status/${infohash}`)
   const reasons = Array.isArray(ready['reasons']) ? ready['reasons'].join('; ') : ''
   return [
