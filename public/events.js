@@ -5,17 +5,26 @@ const silenceMs = 5_000
 
 /**
  * Follows the server's events from `lastEventId` on. EventSource comes back by itself and asks for what it missed. While
- * nothing gets through (the server is gone, a proxy gathers), `onSilent` is called again and again instead.
+ * nothing gets through (the server is gone, a proxy gathers), `onSilent` is called again and again instead. A page that
+ * nobody sees gives its connection back, since a browser has six for all pages of a server: when it is looked at again it
+ * gets what it missed.
  */
 export function follow ({ lastEventId, onEvent, onSilent, onState }) {
-  let source
+  let source = null
+  let lastId = lastEventId
   let isOpen = false
 
-  function connect (from) {
-    source = new window.EventSource(address(`api/events${from ? `?lastEventId=${encodeURIComponent(from)}` : ''}`))
-    source.addEventListener('open', () => { tell(true) })
-    source.addEventListener('error', () => { tell(false) })
-    for (const name of names) source.addEventListener(name, ({ data }) => { onEvent(name, JSON.parse(data)) })
+  function connect () {
+    const mine = source = new window.EventSource(address(`api/events${lastId ? `?lastEventId=${encodeURIComponent(lastId)}` : ''}`))
+    source.addEventListener('open', () => { if (source === mine) tell(true) })
+    source.addEventListener('error', () => { if (source === mine) tell(false) })
+    for (const name of names) {
+      source.addEventListener(name, (event) => {
+        if (source !== mine) return
+        lastId = event.lastEventId || lastId
+        onEvent(name, JSON.parse(event.data))
+      })
+    }
   }
 
   function tell (state) {
@@ -24,11 +33,20 @@ export function follow ({ lastEventId, onEvent, onSilent, onState }) {
     onState(state)
   }
 
-  connect(lastEventId)
+  function onVisibility () {
+    if (!document.hidden && source === null) return connect()
+    if (!document.hidden) return
+    source?.close()
+    source = null
+    isOpen = false
+  }
+
+  onVisibility()
+  document.addEventListener('visibilitychange', onVisibility)
   setInterval(() => {
-    if (isOpen) return
+    if (isOpen || source === null) return
     onSilent()
     // One that the server refused does not come back by itself.
-    if (source.readyState === window.EventSource.CLOSED) connect('')
+    if (source.readyState === window.EventSource.CLOSED) connect()
   }, silenceMs)
 }

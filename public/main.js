@@ -55,16 +55,36 @@ function onEvent (name, event) {
   if (told.includes(name)) {
     timeline.remember(name, event)
     player.onEvent(event.infoHash)
+    torrents.onEvent(event.infoHash)
   }
   if (name === 'progress') torrents.show(event)
   else if (name === 'removed') torrents.drop(event.infoHash)
-  else if (name === 'reset') reload()
+  else if (name === 'reset' || name === 'ready') startAgain()
   else if (name === 'network') network.refresh()
   if (name === 'cache' || name === 'removed') cache.refresh()
 }
 
-function reload () {
-  torrents.load().catch((error) => { torrents.say(text('listFailed', { reason: error.message }), true) })
+let hasFailed = false
+
+/** Returns the id of the event from which on to follow; empty: nobody knows. */
+async function reload () {
+  try {
+    const lastEventId = await torrents.load()
+    if (hasFailed) torrents.say('')
+    hasFailed = false
+    return lastEventId
+  } catch (error) {
+    hasFailed = true
+    torrents.say(text('listFailed', { reason: error.message }), true)
+    return ''
+  }
+}
+
+/** What was missed is not known. */
+function startAgain () {
+  reload()
+  cache.refresh()
+  network.refresh()
 }
 
 for (const { title, key, link } of examples) {
@@ -109,15 +129,9 @@ for (const [name, apply] of Object.entries(choices)) {
 byId('logout').addEventListener('click', () => { logOut().catch((error) => { torrents.say(error.message, true) }) })
 showSession().catch(() => { /* The list says so, too. */ })
 
-let lastEventId = ''
 let wasLost = false
-try {
-  lastEventId = await torrents.load()
-} catch (error) {
-  torrents.say(text('listFailed', { reason: error.message }), true)
-}
 follow({
-  lastEventId,
+  lastEventId: await reload(),
   onEvent,
   onSilent: reload,
   onState (isOpen) {

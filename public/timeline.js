@@ -3,12 +3,16 @@ import { text, word } from './i18n.js'
 import { reasonOf } from './api.js'
 
 const kept = 100
+/** A page may stay open for months, on a server that is asked for anything. */
+const keptTorrents = 500
 const byTorrent = new Map()
 
 /** Remembers an event of a torrent. */
 export function remember (name, event) {
   const events = byTorrent.get(event.infoHash) ?? []
+  byTorrent.delete(event.infoHash)
   byTorrent.set(event.infoHash, [...events, { name, event }].slice(-kept))
+  if (byTorrent.size > keptTorrents) byTorrent.delete(byTorrent.keys().next().value)
 }
 
 export function forget (infoHash) {

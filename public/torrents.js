@@ -12,25 +12,35 @@ const pageLength = 100
 const filterFrom = 10
 
 const cards = new Map()
-/** How many of the server's list are shown, and how many it has. */
+/** How many of the server's list are shown, and whether it has more. */
 let wanted = pageLength
-let total = 0
+let hasMore = false
+/** The torrents of which there was news since the list was asked for: it may be older. */
+let news = new Set()
 
 const isRunning = (status) => ['queued', 'metadata', 'downloading'].includes(status)
 
 /** Asks for the whole list; returns the id of the event from which on to follow. */
 export async function load () {
+  news = new Set()
   const { data, facts } = await call(`api/torrents?limit=${Math.min(wanted, 1000)}`)
-  total = facts.total ?? data.length
+  hasMore = facts.total > data.length
   const known = new Set(data.map(({ infoHash }) => infoHash))
-  for (const infoHash of cards.keys()) if (!known.has(infoHash)) drop(infoHash)
-  for (const torrent of data) list.append(show(torrent).root)
+  for (const infoHash of cards.keys()) if (!known.has(infoHash) && !news.has(infoHash)) drop(infoHash)
+  let next = list.firstElementChild
+  for (const torrent of data) {
+    const root = news.has(torrent.infoHash) ? cards.get(torrent.infoHash)?.root : show(torrent).root
+    // One that is moved loses the focus.
+    if (root === next) next = next.nextElementSibling
+    else if (root !== undefined) list.insertBefore(root, next)
+  }
   count()
   return facts.lastEventId
 }
 
 /** Shows what the server said of a torrent; a new one comes first. */
 export function show (torrent) {
+  news.add(torrent.infoHash)
   let card = cards.get(torrent.infoHash)
   if (card === undefined) {
     card = create(torrent.infoHash)
@@ -47,10 +57,11 @@ export function toTop ({ root }) {
 }
 
 export function drop (infoHash) {
+  news.add(infoHash)
+  timeline.forget(infoHash)
   const card = cards.get(infoHash)
   if (card === undefined) return
   cards.delete(infoHash)
-  timeline.forget(infoHash)
   card.root.remove()
   count()
   if (player.isPlaying(infoHash)) player.stop()
@@ -58,7 +69,7 @@ export function drop (infoHash) {
 
 function count () {
   byId('filter').hidden = cards.size < filterFrom && byId('filter').value === ''
-  byId('more').hidden = cards.size >= total || byId('filter').value !== ''
+  byId('more').hidden = !hasMore || byId('filter').value !== ''
   applyFilter()
 }
 
@@ -86,7 +97,14 @@ function create (infoHash) {
   part('.play').addEventListener('click', () => { playMain(card) })
   part('.delete').addEventListener('click', () => { remove(card) })
   part('.more').addEventListener('toggle', () => { open(card) })
+  part('.story').addEventListener('toggle', () => { onEvent(infoHash) })
   return card
+}
+
+/** To be told of each event of a torrent. */
+export function onEvent (infoHash) {
+  const card = cards.get(infoHash)
+  if (card?.part('.story').open) timeline.show(card.part('.timeline'), infoHash)
 }
 
 /** An answer may hold a part of the facts only: what it does not say stays as it was. */
@@ -118,7 +136,9 @@ function timeLeft (seconds) {
   return seconds < 90 ? text('secondsLeft', { count: Math.ceil(seconds) }) : text('minutesLeft', { count: Math.ceil(seconds / 60) })
 }
 
-function playMain ({ infoHash, torrent, files }) {
+async function playMain (card) {
+  await askForFiles(card)
+  const { infoHash, torrent, files } = card
   const { name, streamUrl, fileIndex = null } = torrent
   const file = files.find(({ index }) => index === fileIndex)
   player.play({ infoHash, name: file?.name ?? name ?? infoHash, streamUrl, fileIndex, fileName: file?.name ?? null })
@@ -133,12 +153,7 @@ async function open (card) {
     card.isDrawn = true
     keepDrawn(part('.pieces'), infoHash, isOpen).finally(() => { card.isDrawn = false })
   }
-  if (card.files.length === 0 && !card.isAsking) {
-    card.isAsking = true
-    const answer = await call(`api/torrents/${infoHash}`).then(({ data }) => data, () => null)
-    card.isAsking = false
-    if (answer !== null) card.files = answer.files ?? []
-  }
+  await askForFiles(card)
   const key = JSON.stringify([document.documentElement.lang, ...card.files.map(({ index, path }) => [index, path])])
   if (!isOpen() || card.filesShown === key) return
   card.filesShown = key
@@ -146,6 +161,14 @@ async function open (card) {
   const rest = part('.rest')
   rest.hidden = (torrent.fileCount ?? 0) <= card.files.length
   rest.textContent = text('restOfFiles', { shown: card.files.length, count: torrent.fileCount })
+}
+
+async function askForFiles (card) {
+  if (card.files.length > 0 || card.isAsking) return
+  card.isAsking = true
+  const answer = await call(`api/torrents/${card.infoHash}`).then(({ data }) => data, () => null)
+  card.isAsking = false
+  if (answer !== null) card.files = answer.files ?? []
 }
 
 function fileRow (infoHash, file) {
@@ -199,6 +222,7 @@ onLanguage(() => {
   for (const card of cards.values()) {
     translate(card.root)
     update(card, {})
+    onEvent(card.infoHash)
   }
   applyFilter()
 })

@@ -79,8 +79,10 @@ testWith(t, 'people: a magnet is pasted, the film arrives, plays, seeks, goes on
   await hasPlayed(page, 80)
   t.pass('it seeks where the bar is clicked')
 
-  await page.getByText('What happened').click()
-  await page.getByText('HTTP delivers').first().waitFor()
+  for (const part of ['#player', '.card']) {
+    await page.locator(part).getByText('What happened').click()
+    await page.locator(part).getByText('HTTP delivers').first().waitFor()
+  }
   await takePicture(page, 'playing')
   await page.getByRole('button', { name: 'Delete', exact: true }).click()
   await page.getByText('None yet.').waitFor()
@@ -137,6 +139,47 @@ testWith(t, 'what cannot be played says why, and where it can', async (t) => {
   await page.locator('.card', { hasText: unheard }).getByRole('button', { name: 'Play', exact: true }).click()
   await page.getByText('Unable to stream this content.').waitFor()
   t.same(complaints, [])
+})
+
+testWith(t, 'a list that comes late does not undo what was told since', async (t) => {
+  const { url } = await startApp(t)
+  await fetch(`${url}/api/torrents`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ infoHash: unheard }) })
+  const { page, complaints } = await openPage(t, url)
+  await page.locator('.card').waitFor()
+  await page.route('**/api/torrents?*', async (route) => {
+    const response = await route.fetch()
+    await fetch(`${url}/api/torrents/${unheard}`, { method: 'DELETE' })
+    await page.locator('.card').waitFor({ state: 'detached' })
+    await route.fulfill({ response })
+  })
+  await page.evaluate("import('./assets/torrents.js').then(({ load }) => load())")
+  t.equal(await page.locator('.card').count(), 0)
+  const rows = await page.evaluate(`import('./assets/timeline.js').then(({ remember, show }) => {
+    const list = document.createElement('ol')
+    for (let i = 0; i < 1000; i++) remember('start', { infoHash: 't' + i, at: new Date().toISOString() })
+    return ['t0', 't999'].map((infoHash) => { show(list, infoHash); return list.childElementCount })
+  })`)
+  t.same(rows, [0, 1], 'nor is everything kept that was ever told')
+  t.same(complaints, [])
+})
+
+testWith(t, 'a tenth tab works: one that nobody looks at gives its connection back, and catches up', async (t) => {
+  const { url } = await startApp(t)
+  const { page: other } = await openPage(t, url)
+  const context = await other.context().browser()?.newContext({ locale: 'en-US' })
+  const look = (isHidden: boolean): string => `Object.defineProperty(document, 'hidden', { value: ${isHidden}, configurable: true }); document.dispatchEvent(new Event('visibilitychange'))`
+  const pages = []
+  for (let i = 0; i < 10; i++) {
+    const page = await context?.newPage()
+    if (page === undefined) throw new Error('no page')
+    await page.goto(url)
+    await page.getByText('None yet.').waitFor()
+    await page.evaluate(look(true))
+    pages.push(page)
+  }
+  await add(other, unheard)
+  await pages[0]?.evaluate(look(false))
+  await pages[0]?.locator('.card').waitFor()
 })
 
 const hostile = [
@@ -215,10 +258,10 @@ testWith(t, 'people: from right to left, by keyboard', async (t) => {
 testWith(t, 'a list of 300 torrents, and a map of 10,000 pieces', async (t) => {
   const { url } = await startApp(t, { MAX_TORRENTS: '2' })
   const { torrent, infohash } = await makeTorrent({ 'Large.mp4': Buffer.alloc(10_000 * 16_384) }, { name: 'Large' })
-  for (let i = 0; i < 300; i++) {
+  await Promise.all(Array.from({ length: 300 }, async (_, i) => {
     const infoHash = i.toString(16).padStart(40, '0')
     await fetch(`${url}/api/torrents`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ infoHash, name: `Torrent ${i}` }) })
-  }
+  }))
   await fetch(`${url}/api/torrents`, { method: 'POST', headers: { 'Content-Type': 'application/x-bittorrent' }, body: new Uint8Array(torrent) })
   const { page, complaints } = await openPage(t, url)
   await page.getByRole('heading', { name: 'Large', exact: true }).waitFor()
@@ -230,9 +273,13 @@ testWith(t, 'a list of 300 torrents, and a map of 10,000 pieces', async (t) => {
   await page.getByLabel('Find by name').fill('')
   // Whether it runs just now depends on the others: a stream makes it run.
   const stream = fetch(`${url}/stream/proxy/${infohash}`, { headers: { Range: 'bytes=0-0' } }).catch(() => {})
-  await card.locator('summary').click()
+  await card.getByText('Files: 1').click()
   await page.getByRole('img', { name: /Pieces: 0 of 10000 here/ }).waitFor()
   await takePicture(page, 'many')
+  await page.reload()
+  await page.locator('#more').waitFor()
+  await page.evaluate("import('./assets/torrents.js').then(({ show }) => { for (let i = 0; i < 250; i++) show({ infoHash: (4096 + i).toString(16).padStart(40, 'f'), name: 'new', status: 'queued' }) })")
+  t.equal(await page.locator('#more').isVisible(), true, 'new ones are not those that are not shown yet')
   t.same(complaints, [])
   await stream
 })
