@@ -16,8 +16,8 @@ export function streamAddress (infoHash, streamUrl) {
  * Asks the API. Returns the body's data, with what stands beside it in `facts`; throws an Error whose message is for
  * people, and which has the status.
  */
-export async function call (path, options = {}) {
-  const response = await fetch(address(path), { cache: 'no-store', ...options, signal: AbortSignal.timeout(20_000) })
+export async function call (path, { timeoutMs = 20_000, ...options } = {}) {
+  const response = await fetch(address(path), { cache: 'no-store', ...options, signal: AbortSignal.timeout(timeoutMs) })
     .catch(() => { throw new Error(text('serverSilent')) })
   const body = await response.json().catch(() => ({}))
   if (response.ok) return { data: body.data, facts: body }

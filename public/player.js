@@ -7,9 +7,15 @@ import * as timeline from './timeline.js'
 const byId = (id) => document.getElementById(id)
 const video = byId('video')
 const statusMs = 1_000
+/** The server looks for metadata, and for whoever delivers, a little less long. */
+const startMs = 70_000
 
 /** What plays: the torrent's infohash, the file's index (null: the default one), its name and address. */
 let playing = null
+/** What had the focus before the player took it. */
+let opener = null
+/** Did whoever watches want it to play, when the server was lost? */
+let isPaused = false
 
 export function isPlaying (infoHash) {
   return playing?.infoHash === infoHash
@@ -32,16 +38,20 @@ export function play ({ infoHash, name, streamUrl, fileIndex, fileName }) {
   showLinks()
   timeline.show(byId('timeline'), infoHash)
   byId('player').scrollIntoView({ block: 'nearest' })
+  if (!byId('player').contains(document.activeElement)) opener = document.activeElement
+  byId('playing').focus({ preventScroll: true })
   const shown = playing
   addSubtitles(shown)
   followStatus(shown)
 }
 
 export function stop () {
+  const isFocused = byId('player').contains(document.activeElement)
   playing = null
   video.removeAttribute('src')
   video.load()
   byId('player').hidden = true
+  if (isFocused) (opener?.isConnected ? opener : byId('torrents-title')).focus()
 }
 
 /** To be told of each event of a torrent. */
@@ -75,7 +85,7 @@ function showLinks () {
 
 async function addSubtitles (shown) {
   const query = shown.fileIndex === null ? '' : `?fileIndex=${shown.fileIndex}`
-  const subtitles = await call(`api/torrents/${shown.infoHash}/subtitles${query}`).then(({ data }) => data, () => [])
+  const subtitles = await call(`api/torrents/${shown.infoHash}/subtitles${query}`, { timeoutMs: startMs }).then(({ data }) => data, () => [])
   if (playing !== shown) return
   for (const { fileIndex, name, language, isForced, isHearingImpaired } of subtitles.slice(0, 50)) {
     const track = document.createElement('track')
@@ -103,7 +113,12 @@ async function followStatus (shown) {
     const status = await fetch(address(`stream/status/${shown.infoHash}`), { cache: 'no-store', signal: AbortSignal.timeout(10_000) })
       .then((response) => response.ok ? response.json() : null, () => null)
     if (!isShown()) return
-    if (status !== null) showStatus(status)
+    if (status === null) {
+      write('now', text('serverSilent'))
+    } else {
+      showStatus(status)
+      if (video.error !== null && shown.lost !== undefined && status.state !== 'failed') goOn(shown)
+    }
     await new Promise((resolve) => { setTimeout(resolve, document.hidden ? 10 * statusMs : statusMs) })
   }
 }
@@ -114,25 +129,44 @@ function showStatus ({ state, reason, responses, lastResponse }) {
   const line = state === 'starting' || state === 'waiting'
     ? text(`now.${state}`, { reason: isolate(reason) })
     : source === undefined ? '' : text('now', { source: word('source', source) })
-  if (byId('now').textContent !== line) byId('now').textContent = line
+  write('now', line)
   timeline.showServed(byId('served'), response)
+}
+
+function write (id, words) {
+  if (byId(id).textContent !== words) byId(id).textContent = words
+}
+
+/** Browsers give up after half a minute without the server, and forget the place when they begin again. */
+function goOn ({ url, lost }) {
+  if (performance.now() < lost.nextTry) return
+  lost.pauseMs = Math.min(lost.pauseMs * 2, 60_000)
+  lost.nextTry = performance.now() + lost.pauseMs
+  byId('trouble').textContent = ''
+  video.src = url
+  video.currentTime = lost.place
+  if (!isPaused) video.play().catch(() => {})
 }
 
 /** The browser says only that it cannot play; the server says why, if it is the server. */
 async function explain () {
   const shown = playing
   if (shown === null || !video.hasAttribute('src')) return
+  const { error, currentTime } = video
+  if (error?.code === window.MediaError.MEDIA_ERR_NETWORK) shown.lost ??= { place: currentTime, pauseMs: 1_000, nextTry: 0 }
   const told = await why(shown)
-  if (playing !== shown) return
+  if (playing !== shown || video.error !== error) return
   byId('trouble').textContent = told
   byId('open-in').open = true
 }
 
 async function why ({ url, fileName }) {
   try {
-    const response = await fetch(url, { headers: { Range: 'bytes=0-0' }, cache: 'no-store', signal: AbortSignal.timeout(70_000) })
+    const response = await fetch(url, { headers: { Range: 'bytes=0-0' }, cache: 'no-store', signal: AbortSignal.timeout(startMs) })
     if (!response.ok) return reasonOf(await response.json())
     await response.body.cancel()
+    // It is back already: the film goes on.
+    if (playing?.lost !== undefined) return ''
     const kind = /\.(\w{2,4})$/.exec(fileName)?.[1]?.toUpperCase() ?? response.headers.get('Content-Type')
     return video.error?.code === window.MediaError.MEDIA_ERR_DECODE ? text('cannotDecode') : text('cannotPlay', { kind: isolate(kind) })
   } catch {
@@ -140,20 +174,21 @@ async function why ({ url, fileName }) {
   }
 }
 
-/** Chromium plays a film without its sound when it knows the picture's codec only, and says nothing. */
-function listenForSound () {
-  const { webkitVideoDecodedByteCount: seen = 0, webkitAudioDecodedByteCount: heard = 0 } = video
-  if (playing === null || video.currentTime < 3 || seen === 0 || heard > 0 || video.muted) return
-  // A film without any sound is no trouble.
-  if (!/\.(mkv|avi|mov|ts|m2ts)$/i.test(playing.fileName)) return
-  byId('trouble').textContent = text('noSound')
+/** Browsers play what they know of a film, and leave its sound or its picture out without a word. */
+function judge () {
+  const { played, readyState, videoWidth, muted, webkitAudioDecodedByteCount: heard } = video
+  if (playing === null || playing.isJudged || muted || readyState < video.HAVE_CURRENT_DATA || played.length === 0 || played.end(0) - played.start(0) < 2) return
+  playing.isJudged = true
+  if (videoWidth === 0 && !/\.(mp3|m4[ab]|flac|og[ga]|opus|wav|aac|wma)$/i.test(playing.fileName)) byId('trouble').textContent = text('noPicture')
+  else if (videoWidth > 0 && heard === 0) byId('trouble').textContent = text('noSound')
 }
 
 async function copyLink () {
   if (playing === null) return
   try {
     await navigator.clipboard.writeText(playing.named)
-    byId('trouble').textContent = text('copied')
+    byId('copy-link').textContent = text('copied')
+    setTimeout(() => { byId('copy-link').textContent = text('copyLink') }, 2_000)
   } catch {
     // Without https there is no clipboard.
     window.prompt(text('copyThis'), playing.named)
@@ -161,7 +196,11 @@ async function copyLink () {
 }
 
 video.addEventListener('error', () => { explain() })
-video.addEventListener('timeupdate', listenForSound)
+video.addEventListener('timeupdate', judge)
+video.addEventListener('play', () => { isPaused = false })
+video.addEventListener('playing', () => { if (playing !== null) delete playing.lost })
+// Chromium pauses what it gives up.
+video.addEventListener('pause', () => { isPaused = video.error === null })
 byId('copy-link').addEventListener('click', () => { copyLink() })
 byId('close-player').addEventListener('click', stop)
 onLanguage(() => {

@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import t from 'tap'
 import type { Page } from 'playwright-core'
@@ -134,11 +135,52 @@ testWith(t, 'what cannot be played says why, and where it can', async (t) => {
   await page.getByRole('button', { name: 'Play', exact: true }).click()
   await page.getByText(/cannot play \W*AVI/).waitFor()
   await page.getByRole('link', { name: 'VLC' }).waitFor()
+  await page.context().grantPermissions(['clipboard-write'])
+  await page.getByRole('button', { name: 'Copy the link' }).click()
+  await page.getByRole('button', { name: 'Copied.' }).waitFor()
+  t.match(await page.locator('#trouble').textContent(), /cannot play/, 'and goes on saying so')
 
   await add(page, unheard)
   await page.locator('.card', { hasText: unheard }).getByRole('button', { name: 'Play', exact: true }).click()
   await page.getByText('Unable to stream this content.').waitFor()
   t.same(complaints, [])
+})
+
+testWith(t, 'a film of which the browser plays the sound only, or the picture only, says so', async (t) => {
+  const { url, directory } = await startApp(t)
+  const films = [{ infoHash: 'b1'.repeat(20), video: ['mpeg4'], audio: 'aac', says: 'No picture: ' }, { infoHash: 'b2'.repeat(20), video: ['libx264', '-preset', 'ultrafast'], audio: 'ac3', says: 'No sound: ' }]
+  for (const { infoHash, video, audio } of films) {
+    const codecs = ['-c:v', ...video, '-b:v', '4M', '-minrate', '4M', '-maxrate', '4M', '-bufsize', '1M', '-pix_fmt', 'yuv420p', '-c:a', audio]
+    await run('ffmpeg', ['-v', 'error', '-f', 'lavfi', '-i', 'testsrc=size=320x180:rate=10', '-f', 'lavfi', '-i', 'sine', '-t', '3', '-vf', 'noise=alls=99:allf=t', ...codecs, join(directory, `${infoHash}-film.mp4`)])
+    await fetch(`${url}/api/torrents`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ infoHash }) })
+  }
+  const { page, complaints } = await openPage(t, url)
+  for (const { infoHash, says } of films) {
+    await page.locator('.card', { hasText: infoHash }).locator('.play').click()
+    await page.getByText(says).waitFor()
+  }
+  t.same(complaints, [])
+})
+
+testWith(t, 'what takes the server away for a while is over when it is back', async (t) => {
+  const film = await longFilm(t)
+  const { url, directory } = await startApp(t)
+  const infoHash = 'b3'.repeat(20)
+  await writeFile(join(directory, `${infoHash}-film.mp4`), film)
+  await fetch(`${url}/api/torrents`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ infoHash }) })
+  const { page } = await openPage(t, 'about:blank')
+  await page.route('**/api/torrents?*', async (route) => { await route.fulfill({ status: 502, body: 'a proxy' }) }, { times: 1 })
+  await page.goto(url)
+  await page.locator('.card .play').click()
+  t.equal(await page.locator('#message').textContent(), '', 'the list that failed was asked for again')
+  await hasPlayed(page, 0.3)
+
+  await page.route('**/stream/**', async (route) => { await route.fulfill({ status: 502, body: 'a proxy' }) })
+  await page.evaluate('document.querySelector("video").currentTime = 100')
+  await page.locator('#player').getByText('The server does not answer.').first().waitFor()
+  await page.unroute('**/stream/**')
+  await hasPlayed(page, 100)
+  t.equal(await page.locator('#trouble').textContent(), '')
 })
 
 testWith(t, 'a list that comes late does not undo what was told since', async (t) => {
@@ -180,6 +222,23 @@ testWith(t, 'a tenth tab works: one that nobody looks at gives its connection ba
   await add(other, unheard)
   await pages[0]?.evaluate(look(false))
   await pages[0]?.locator('.card').waitFor()
+})
+
+testWith(t, 'subtitles come, however long the list of files takes', async (t) => {
+  const torrent = await makeTorrent({ 'Film.mp4': await readFile(mock), 'Film.he.srt': Buffer.from(subtitles) }, { name: 'Late' })
+  const mirror = await startSwitchableMirror(t, torrent)
+  const { url } = await startApp(t, { HTTP_MIRROR_URLS: mirror.mirrorUrl, TORRENT_METADATA_URLS: mirror.metadataUrl })
+  const { page } = await openPage(t, 'about:blank')
+  // A second of the page is a twentieth.
+  await page.addInitScript('{ const timeout = AbortSignal.timeout.bind(AbortSignal); AbortSignal.timeout = (ms) => timeout(ms / 20) }')
+  await page.route('**/subtitles*', async (route) => {
+    await pause(1500)
+    await route.continue().catch(() => {})
+  })
+  await page.goto(url)
+  await add(page, torrent.infohash)
+  await page.locator('.card .play').click()
+  await becomesTrue(page, 'document.querySelectorAll("track").length === 1')
 })
 
 const hostile = [
@@ -252,6 +311,10 @@ testWith(t, 'people: from right to left, by keyboard', async (t) => {
   await play.focus()
   await page.keyboard.press('Enter')
   await hasPlayed(page, 0.3)
+  t.equal(await page.evaluate('document.activeElement.id'), 'playing', 'the player is where the keyboard is')
+  await page.locator('#close-player').focus()
+  await page.keyboard.press('Enter')
+  t.equal(await page.evaluate('document.activeElement.className'), 'play primary', 'and back')
   t.same(complaints, [])
 })
 
