@@ -15,6 +15,7 @@ export default {
   adding: 'Adding…',
   added: 'Added {name}.',
   deleted: 'Deleted.',
+  deletedButPlaced: 'A person placed this file: it stays until a person deletes it.',
   copied: 'Copied.',
   copyThis: 'Copy this link:',
   torrents: 'Torrents',

@@ -14,6 +14,7 @@ export default {
   exampleMock: 'ניסיון: מתנגן בלי רשת',
   adding: 'מוסיף…',
   added: 'נוסף: {name}.',
+  deletedButPlaced: 'אדם שם את הקובץ הזה: הוא נשאר עד שאדם ימחק אותו.',
   deleted: 'נמחק.',
   copied: 'הועתק.',
   copyThis: 'העתיקו את הקישור:',

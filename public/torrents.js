@@ -198,9 +198,9 @@ async function remove ({ infoHash, torrent }) {
   // What plays would be cut off.
   if (player.isPlaying(infoHash)) player.stop()
   try {
-    await call(`api/torrents/${infoHash}?deleteFiles=true`, { method: 'DELETE' })
-    drop(infoHash)
-    say(text('deleted'))
+    const { data: { deletedFiles } } = await call(`api/torrents/${infoHash}?deleteFiles=true`, { method: 'DELETE' })
+    if (deletedFiles) drop(infoHash)
+    say(text(deletedFiles ? 'deleted' : 'deletedButPlaced'))
     byId('torrents-title').focus()
   } catch (error) {
     say(error.message, true)

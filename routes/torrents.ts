@@ -103,7 +103,7 @@ const removal = {
   params: infoHashParams,
   querystring: Type.Object({ deleteFiles: Type.Boolean({ default: false, description: 'delete what the server stored of it, too' }) }),
   response: {
-    200: answer(Type.Object({ infoHash: ownInfoHash, deletedFiles: Type.Boolean() }), 'gone'),
+    200: answer(Type.Object({ infoHash: ownInfoHash, deletedFiles: Type.Boolean({ description: 'false: they were not to be, or a person placed one, which stays, and is listed' }) }), 'gone'),
     ...errors({ 400: 'deleteFiles is neither true nor false', 404: unknown })
   }
 }
@@ -173,7 +173,9 @@ const torrents: FastifyPluginAsyncTypebox = async (fastify) => {
     // One that waits would begin the torrent anew.
     if (infohash !== null) fastify.preloads.cancel(infohash)
     const isRemoved = infohash !== null && await torrentList.remove(infohash, { deleteFiles })
-    return isRemoved ? { success: true, data: { infoHash: infohash, deletedFiles: deleteFiles } } : notFound(reply, request.params.infoHash)
+    if (!isRemoved) return notFound(reply, request.params.infoHash)
+    const isPlaced = (await torrentList.status(infohash))?.cached === true
+    return { success: true, data: { infoHash: infohash, deletedFiles: deleteFiles && !isPlaced } }
   })
 
   async function find (text: string): Promise<TorrentStatus | null> {

@@ -27,6 +27,8 @@ export class TorrentWatch {
   /** What was told last of each, as JSON. */
   readonly #told = new Map<string, string>()
   readonly #news = new Set<string>()
+  /** Removed since they were looked at: what was seen of them is of the past. */
+  readonly #removed = new Set<string>()
   #soon: NodeJS.Timeout | undefined
   #looking: Promise<void> | null = null
 
@@ -35,8 +37,12 @@ export class TorrentWatch {
     this.#timer = setInterval(() => { this.#look() }, INTERVAL_MS)
     this.#timer.unref()
     this.#unlisten = options.events.listen((event) => {
-      if (event.type === 'removed') this.#told.delete(event.infohash)
-      if (event.type !== 'added' && event.type !== 'started' && event.type !== 'refused' && event.type !== 'cache' && event.type !== 'end') return
+      if (event.type === 'removed') {
+        this.#told.delete(event.infohash)
+        if (this.#looking !== null) this.#removed.add(event.infohash)
+      }
+      // What was removed may be on the list still: as a file that a person placed.
+      if (event.type !== 'removed' && event.type !== 'added' && event.type !== 'started' && event.type !== 'refused' && event.type !== 'cache' && event.type !== 'end') return
       if (!options.isFollowed()) return
       this.#news.add(event.infohash)
       this.#soon ??= setTimeout(() => {
@@ -65,8 +71,11 @@ export class TorrentWatch {
     const running = torrents.list().map(({ infohash }) => infohash)
     const infohashes = new Set([...this.#told.keys(), ...running, ...this.#news, ...torrentList.takeChanged()])
     this.#news.clear()
+    this.#removed.clear()
     for (const infohash of infohashes) {
+      this.#removed.delete(infohash)
       const torrent = await torrentList.status(infohash)
+      if (this.#removed.has(infohash)) continue
       if (torrent === null || !torrentList.isListed(torrent)) {
         if (this.#told.delete(infohash)) events.emit({ type: 'removed', infohash })
         continue

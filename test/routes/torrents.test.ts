@@ -1,9 +1,11 @@
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
 import { linksFrom } from '../../services/links.ts'
 import { torrentView } from '../../services/torrent/torrent-view.ts'
+import { followEvents } from '../event-client.ts'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
 import { startMirror } from '../mirror.ts'
 import { makeTorrent, temporaryDirectory, testBytes, until } from '../testnet.ts'
@@ -132,6 +134,17 @@ t.test('a magnet that selects files (BEP 53) downloads those, and says which', a
   await app.close()
   const again = await startApp(t, { TORRENT_DOWNLOAD_PATH: directory })
   t.match((await jsonFrom(`${again.url}/api/torrents/${torrent.infohash}`)).body.data, { length: 170_000, cached: true }, 'the choice is kept')
+})
+
+t.test('a file that a person placed stays when its torrent is deleted, and everybody is told so', async (t) => {
+  const { url, directory } = await startApp(t)
+  await writeFile(join(directory, `${infohash}-film.mp4`), testBytes(1_000_000, 'placed'))
+  await until('it is listed', async () => (await jsonFrom(`${url}/api/torrents`)).body.total === 1)
+  const events = await followEvents(t, `${url}/api/events`)
+  t.match(await jsonFrom(`${url}/api/torrents/${infohash}?deleteFiles=true`, { method: 'DELETE' }), { status: 200, body: { data: { deletedFiles: false } } })
+  t.equal((await jsonFrom(`${url}/api/torrents`)).body.total, 1)
+  await events.next(({ type }) => type === 'removed')
+  t.match((await events.next(({ type }) => type === 'progress')).data, { infoHash: infohash, cached: true })
 })
 
 t.test('lists come in pages, each field as the service has it', async (t) => {
