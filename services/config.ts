@@ -294,6 +294,12 @@ function check (parsed: Record<string, unknown>, raw: Readonly<Record<string, st
   }
 }
 
+/** An environment without the variables whose values are secrets: for processes that have no need of them. */
+export function withoutSecretVariables (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const secrets = new Set(Object.entries(schema.properties).flatMap(([name, property]) => 'writeOnly' in property ? [name] : []))
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !secrets.has(name)))
+}
+
 /** As much of a value as may be shown: passkeys of trackers and tokens of mirrors stand behind the host, passwords before it. */
 export function withoutSecrets (value: string): string {
   const [shown = '', scheme = ''] = /^((?:trusted:)?[^:/?#]*:\/\/)?[^/?#]*/.exec(value) ?? []

@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
+import { withoutSecretVariables } from '../config.ts'
 import { formatBytes } from '../format.ts'
 import type { Log } from '../log.ts'
 import { allocatorSettings } from '../memory-budget.ts'
@@ -93,7 +94,7 @@ export class HostProcess extends EventEmitter<{ up: [], down: [reason: string], 
     try {
       child = fork(this.#tuning.hostPath, {
         serialization: 'advanced',
-        env: { ...allocatorSettings, ...process.env },
+        env: { ...allocatorSettings, ...withoutSecretVariables(process.env) },
         execArgv: [`--max-old-space-size=${this.#heapMb}`],
         stdio: ['ignore', 'ignore', 'pipe', 'ipc']
       })

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { envFile } from '../../scripts/env-file.ts'
-import { type Config, readConfig, schema } from '../../services/config.ts'
+import { type Config, readConfig, schema, withoutSecretVariables } from '../../services/config.ts'
 
 /** What TURN_URLS needs. */
 const turn = { TURN_USERNAME: 'me', TURN_CREDENTIAL: 'secret' }
@@ -271,4 +271,8 @@ t.test('.env.hybrid-http', async t => {
   writeFileSync(path, uncommented)
   t.same(readConfig({}, path), readConfig({}), 'its comments tell the real defaults')
   t.same([...uncommented.matchAll(/^([A-Z][A-Z0-9_]*)=/gm)].map(([, name]) => name).sort(), Object.keys(schema.properties).sort(), 'for every variable')
+})
+
+t.test('other processes get no secret with their environment', async (t) => {
+  t.same(withoutSecretVariables({ PATH: '/bin', API_TOKEN: 'x', STREAM_SIGNING_KEY: 'x', TURN_CREDENTIAL: 'x', WEBTOR_TOKEN: 'x', PORT: '1' }), { PATH: '/bin', PORT: '1' })
 })
