@@ -2,10 +2,10 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
-import { startLoad } from '../load-clients.ts'
-import { startServer } from '../server-process.ts'
-import { amount, tellFigure } from '../soak.ts'
-import { temporaryDirectory, testBytes, until } from '../testnet.ts'
+import { startLoad } from '../../load-clients.ts'
+import { startServer } from '../../server-process.ts'
+import { amount, tellFigure } from '../../soak.ts'
+import { temporaryDirectory, testBytes, until } from '../../testnet.ts'
 
 const IDLE = amount('SOAK_LOAD_IDLE', 200)
 const ACTIVE = amount('SOAK_LOAD_ACTIVE', 40)
@@ -36,11 +36,18 @@ t.test(`${IDLE} paused and ${ACTIVE} active players of 5 Mbit/s for ${SECONDS} s
     most = Math.max(most, await memoryMb())
   }
   const share = load.worstShare()
+  const buffersMb = await bufferMb(url)
   t.same(load.errors, [])
   t.ok(load.receivedBytes() > ACTIVE * BYTES_PER_SECOND, `${load.receivedBytes()} bytes were compared`)
   load.stop()
   await until('all streams have ended', async () => /^self_streme_streams_open\{source="cache"\} 0$/m.test(await (await fetch(`${url}/metrics`)).text()))
-  tellFigure(t, `load: ${IDLE} idle and ${ACTIVE} active`, `the slowest player had ${(share * 100).toFixed(0)} % of its rate; ${before} MB before, ${most} MB at most; /health ${Math.round(health.sort((a, b) => a - b)[Math.floor(health.length / 2)] ?? NaN)} ms at the median`)
-  // With 1 MiB for each player it would be 240 MB more.
+  tellFigure(t, `load: ${IDLE} idle and ${ACTIVE} active`, `the slowest player had ${(share * 100).toFixed(0)} % of its rate; ${before} MB before, ${most} MB at most, ${buffersMb} MB of buffers; /health ${Math.round(health.sort((a, b) => a - b)[Math.floor(health.length / 2)] ?? NaN)} ms at the median`)
   t.ok(most < before + 200 + (IDLE + ACTIVE) * 0.4, `${most} MB`)
+  // With 1 MiB for each player it would be 250 MB.
+  t.ok(buffersMb < 210, `${buffersMb} MB of buffers`)
 })
+
+async function bufferMb (url: string): Promise<number> {
+  const [, bytes = ''] = /^nodejs_external_memory_bytes (\S+)$/m.exec(await (await fetch(`${url}/metrics`)).text()) ?? []
+  return Math.round(Number(bytes) / 1e6)
+}
