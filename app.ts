@@ -21,6 +21,7 @@ import sharedPort from './plugins/shared-port.ts'
 import preloads from './plugins/preloads.ts'
 import sourceChain from './plugins/source-chain.ts'
 import storedFiles from './plugins/stored-files.ts'
+import stremio from './plugins/stremio.ts'
 import subtitles from './plugins/subtitles.ts'
 import swarm from './plugins/swarm.ts'
 import torrentHealth from './plugins/torrent-health.ts'
@@ -47,6 +48,7 @@ import secretPathRoutes from './routes/secret-paths.ts'
 import session from './routes/session.ts'
 import stream from './routes/stream.ts'
 import streamByName from './routes/stream-by-name.ts'
+import stremioAddon from './routes/stremio-addon.ts'
 import subtitleRoutes from './routes/subtitles.ts'
 import torrentHealthRoute from './routes/torrent-health.ts'
 import torrentRoutes from './routes/torrents.ts'
@@ -115,11 +117,13 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(liveEvents)
   await app.register(preloads)
   await app.register(torrentHealth)
+  await app.register(stremio)
 
   await app.register(openapi, { schemas: sharedSchemas })
   await app.register(stream)
   await app.register(streamByName)
   await app.register(playlist)
+  await app.register(stremioAddon)
   await app.register(torrentRoutes)
   await app.register(subtitleRoutes)
   await app.register(preloadRoutes)

@@ -15,6 +15,7 @@ const tags = [
   { name: 'torrents', description: 'Add, list, delete' },
   { name: 'preload', description: 'Bring parts of a file in before it is played' },
   { name: 'subtitles', description: 'The subtitle files of a torrent' },
+  { name: 'stremio', description: 'The addon for Stremio' },
   { name: 'events', description: 'What happens, while it happens' },
   { name: 'access', description: 'Log in, and let others in' },
   { name: 'cache', description: 'What is on the disk' },

@@ -57,6 +57,8 @@ export const deadlines = {
   /** Trackers and the DHT, asked who has a torrent that is not joined; the whole answer about its health. */
   surveyMs: 2_500,
   healthMs: 3_000,
+  /** The metadata of a torrent for a list of an addon: Stremio's clients wait some ten seconds. */
+  addonMs: 8_000,
   /** A preload, from its request to its last piece. */
   preloadMs: 300_000,
   /** The swarm's process, without a sign of life. */

@@ -1,7 +1,16 @@
+/** A file of another torrent that may play in place of the one that was asked for. */
+export interface Alternative {
+  readonly infohash: string
+  readonly fileIndex: number | null
+}
+
 /** Where clients find what; all links in answers are made here. */
 export interface Links {
-  /** The file: the default one without `fileIndex`. With a name the URL ends in it, for players that go by extensions. */
-  stream (infohash: string, choice?: { readonly fileIndex?: number | null, readonly name?: string, readonly trackers?: readonly string[] }): string
+  /**
+   * The file: the default one without `fileIndex`. With a name the URL ends in it, for players that go by extensions. `isForAddon`: a
+   * start that fails is told by a short video (`notice=1`). `alternatives`: what to try then (`alt=HASH:IDX`).
+   */
+  stream (infohash: string, choice?: { readonly fileIndex?: number | null, readonly name?: string, readonly trackers?: readonly string[], readonly isForAddon?: boolean, readonly alternatives?: readonly Alternative[] }): string
   /** Why it plays or does not. */
   status (infohash: string): string
   torrent (infohash: string): string
@@ -29,13 +38,15 @@ export function linksFrom (baseUrl: string | null, { prefix = '', queryFor = () 
     return `${base}${path}${all.length === 0 ? '' : `?${all.join('&')}`}`
   }
   return {
-    stream (infohash, { fileIndex = null, name, trackers = [] } = {}) {
+    stream (infohash, { fileIndex = null, name, trackers = [], isForAddon = false, alternatives = [] } = {}) {
       const path = fileIndex !== null && name !== undefined
         ? `/stream/${infohash}/${fileIndex}/${encodeURIComponent(lastName(name))}`
         : `/stream/proxy/${infohash}`
       const query = [
         ...fileIndex !== null && name === undefined ? [`fileIndex=${fileIndex}`] : [],
-        ...trackers.map((tracker) => `tr=${encodeURIComponent(tracker)}`)
+        ...trackers.map((tracker) => `tr=${encodeURIComponent(tracker)}`),
+        ...isForAddon ? ['notice=1'] : [],
+        ...alternatives.map(({ infohash, fileIndex }) => `alt=${infohash}${fileIndex === null ? '' : `:${fileIndex}`}`)
       ]
       return withQuery(path, infohash, query)
     },

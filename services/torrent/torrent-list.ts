@@ -121,22 +121,27 @@ export class TorrentList {
     return true
   }
 
-  /** Torrents that were added, run, or have a file in the cache; what was added last comes first. `total`: how many there are. */
-  async list ({ offset, limit }: Page): Promise<{ total: number, entries: TorrentStatus[] }> {
+  /** The torrents that were added, run, or have a file in the cache; what was added last comes first. */
+  async infohashes (): Promise<string[]> {
     const { torrents, cache } = this.#options
     const cached = await cache.list()
-    const infohashes = new Set([
+    return [...new Set([
       ...this.#added.list().map(({ infohash }) => infohash).reverse(),
       ...torrents.list().map(({ infohash }) => infohash),
       ...cached.map(({ infohash }) => infohash)
-    ])
+    ])]
+  }
+
+  /** A page of `infohashes`, with what is known of each. `total`: how many there are. */
+  async list ({ offset, limit }: Page): Promise<{ total: number, entries: TorrentStatus[] }> {
+    const infohashes = await this.infohashes()
     const entries = []
     // One after the other: each may read its metadata from the disk.
-    for (const infohash of [...infohashes].slice(offset, offset + limit)) {
+    for (const infohash of infohashes.slice(offset, offset + limit)) {
       const status = await this.status(infohash)
       if (status !== null) entries.push(status)
     }
-    return { total: infohashes.size, entries }
+    return { total: infohashes.length, entries }
   }
 
   /** What is known of this torrent; null when it was never heard of. Starts nothing. */

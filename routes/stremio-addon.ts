@@ -1,0 +1,130 @@
+import { Type } from 'typebox'
+import packageJson from '../package.json' with { type: 'json' }
+import { CodedError } from '../services/errors.ts'
+import { corsHeaders as cors, preflightHeaders } from '../services/http/cors.ts'
+import { NothingServes } from '../services/source-walk.ts'
+import { streamsOf, subtitlesOf, unknownStream } from '../services/stremio/library-streams.ts'
+import { metaOf } from '../services/stremio/library.ts'
+import { catalogId, manifestOf } from '../services/stremio/manifest.ts'
+import { parseTorrentId } from '../services/stremio/protocol.ts'
+import { describe } from '../services/torrent/description.ts'
+import { selectFile } from '../services/torrent/file-selection.ts'
+import { deadlines } from '../services/deadlines.ts'
+import { refuse } from '../plugins/errors.ts'
+import { baseUrlOf, linksOf } from './base-url.ts'
+import { errors } from './schemas.ts'
+import { corsHeaders, preflightAnswers } from './stream-schemas.ts'
+import { signalOfReply, whereOf } from './stream-request.ts'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Metadata } from '../services/torrent/metadata.ts'
+import type { TorrentId } from '../services/stremio/protocol.ts'
+
+const tags = ['stremio']
+const resources = ['catalog', 'meta', 'stream', 'subtitles'] as const
+type Resource = typeof resources[number]
+
+const params = Type.Object({
+  resource: Type.String({ description: resources.join(', '), examples: ['catalog'] }),
+  type: Type.String({ description: 'movie, series, other', examples: ['movie'] }),
+  id: Type.String({ description: 'of a catalog, or of what it lists', examples: ['selfstreme-movie'] })
+})
+const extraParams = Type.Object({ ...params.properties, extra: Type.String({ description: 'like a query: search=…&skip=100', examples: ['skip=0'] }) })
+
+const body = (description: string) => Type.Unsafe<object>({ description, headers: corsHeaders, content: { 'application/json': { schema: { type: 'object', additionalProperties: true } } } })
+const manifestSchema = { tags, summary: 'The manifest of the Stremio addon', response: { 200: body('what it offers to this client'), ...errors({}, corsHeaders) } }
+const resourceSchema = {
+  tags,
+  summary: 'What the Stremio addon has',
+  description: 'Catalogs, metas, streams and subtitles, as the Stremio addon protocol has them. Catalogs list what is here, to who may see that: with the token, from a trusted address, or by a secret path.',
+  params,
+  response: { 200: body('{ metas }, { meta }, { streams } or { subtitles }'), ...errors({ 404: 'no such catalog or meta' }, corsHeaders) }
+}
+const preflightSchema = { tags, summary: 'Preflight: any page may ask', response: preflightAnswers }
+
+const resourcePath = `/:resource(^(?:${resources.join('|')})$)/:type/:id.json`
+const extraPath = `/:resource(^(?:${resources.join('|')})$)/:type/:id/:extra.json`
+
+/** Who asks may be told something else than others; players ask again and again. */
+const cacheControl: Readonly<Record<Resource | 'manifest', string>> = {
+  manifest: 'private, max-age=300',
+  catalog: 'private, max-age=30, stale-while-revalidate=300, stale-if-error=3600',
+  meta: 'private, max-age=300, stale-while-revalidate=3600, stale-if-error=3600',
+  stream: 'private, max-age=60, stale-if-error=600',
+  subtitles: 'private, max-age=300, stale-if-error=3600'
+}
+
+/** The Stremio addon. */
+const stremioAddon: FastifyPluginAsyncTypebox = async (fastify) => {
+  const { access, library, torrents, torrentList, cache } = fastify
+
+  fastify.addHook('onRequest', async (_request, reply) => { reply.headers(cors) })
+
+  for (const [url, schema] of [['/manifest.json', preflightSchema], [resourcePath, { ...preflightSchema, params }], [extraPath, { ...preflightSchema, params: extraParams }]] as const) {
+    fastify.options(url, { schema, config: { access: 'public' } }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
+  }
+
+  fastify.get('/manifest.json', { schema: manifestSchema, config: { access: 'public' } }, async (request, reply) => {
+    reply.header('Cache-Control', cacheControl.manifest)
+    return manifestOf({ version: packageJson.version, baseUrl: baseUrlOf(request), hasCatalogs: maySeeLibrary(request), isWrapping: false })
+  })
+
+  fastify.get(resourcePath, { schema: resourceSchema, config: { access: 'public' } }, async (request, reply) => await answer(request, reply, request.params))
+  fastify.get(extraPath, { schema: { ...resourceSchema, params: extraParams }, config: { access: 'public' } }, async (request, reply) => await answer(request, reply, request.params))
+
+  async function answer (request: FastifyRequest, reply: FastifyReply, { resource, type, id }: { readonly resource: string, readonly type: string, readonly id: string }): Promise<object> {
+    const known = resources.find((each) => each === resource)
+    const found = known === undefined ? null : await find(request, reply, known, type, id)
+    if (known === undefined || found === null) return refuse(reply, 404, { message: `There is no ${resource} ${type} ${id.slice(0, 200)} here.` })
+    if (!reply.hasHeader('Cache-Control')) reply.header('Cache-Control', cacheControl[known])
+    return found
+  }
+
+  async function find (request: FastifyRequest, reply: FastifyReply, resource: Resource, type: string, id: string): Promise<object | null> {
+    if (resource === 'catalog') return id === catalogId(type) ? { metas: maySeeLibrary(request) ? await library.catalog(type, catalogExtra(request.url)) : [] } : null
+    const torrent = parseTorrentId(id)
+    if (torrent === null) return resource === 'meta' ? null : { [resource === 'stream' ? 'streams' : 'subtitles']: [] }
+    const { infohash, fileIndex, prefix } = torrent
+    await access.admit(request, 'stream', infohash)
+    const metadata = await metadataOf(request, reply, torrent)
+    const links = linksOf(request)
+    if (resource === 'meta') return { meta: metaOf(infohash, metadata?.name ?? (await torrentList.status(infohash))?.name ?? infohash, metadata, prefix) }
+    // What is not known yet may be a moment later.
+    if (metadata === null) reply.header('Cache-Control', 'no-store')
+    if (resource === 'subtitles') return { subtitles: metadata === null ? [] : subtitlesOf(metadata, selectFile(metadata, fileIndex).index, links) }
+    if (metadata === null) return { streams: [unknownStream(infohash, fileIndex, links)] }
+    return { streams: await streamsOf(metadata, fileIndex, links, async (index) => await cache.find(infohash, index, metadata) !== null) }
+  }
+
+  /** Looked for, where it is not known; null: not found in the time that a player waits for a list. */
+  async function metadataOf (request: FastifyRequest, reply: FastifyReply, { infohash }: TorrentId): Promise<Metadata | null> {
+    const known = await torrents.knownMetadata(infohash)
+    if (known !== null) return known
+    const signal = signalOfReply(reply)
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(deadlines.addonMs)])
+    try {
+      return (await describe(whereOf(request, { infoHash: infohash }), fastify, limit)).metadata
+    } catch (error) {
+      signal.throwIfAborted()
+      if (limit.aborted || error instanceof NothingServes || error instanceof CodedError) return null
+      throw error
+    }
+  }
+
+  /** The owner, or whom he gave a secret path: Stremio can send no token. */
+  function maySeeLibrary (request: FastifyRequest): boolean {
+    const identity = access.identityOf(request)
+    return identity.secret !== null || access.gate.allowed(identity).includes('list')
+  }
+}
+
+export default stremioAddon
+
+/** From the address as it came: a value may have an encoded `&` in it. */
+function catalogExtra (url: string): { readonly search: string, readonly skip: number } {
+  const [path = ''] = url.split('?')
+  const [, extra = ''] = /^.*\/catalog\/[^/]+\/[^/]+\/([^/]*)\.json$/.exec(path) ?? []
+  const query = new URLSearchParams(extra)
+  const skip = query.get('skip') ?? ''
+  return { search: query.get('search') ?? '', skip: /^\d{1,9}$/.test(skip) ? Number(skip) : 0 }
+}

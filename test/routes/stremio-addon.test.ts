@@ -1,0 +1,97 @@
+import addonClient from 'stremio-addon-client'
+import linter from 'stremio-addon-linter'
+import t from 'tap'
+import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
+import { startMirror } from '../mirror.ts'
+import { makeTorrent, testBytes, until } from '../testnet.ts'
+import type { Test } from 'tap'
+import type { TestApp } from '../helper.ts'
+import type { TestTorrent } from '../testnet.ts'
+
+const files = {
+  'Show.S01E01.1080p.mkv': testBytes(100_000, '1'),
+  'Show.S01E02.1080p.mkv': testBytes(90_000, '2'),
+  'Show.S01E02.1080p.en.srt': Buffer.from('1\n00:00:01,000 --> 00:00:02,000\nHello\n')
+}
+
+/** A server with a season pack of which the first episode is cached. */
+async function setUp (t: Test, env: Record<string, string> = {}): Promise<TestApp & { readonly torrent: TestTorrent }> {
+  const torrent = await makeTorrent(files, { name: 'Show.S01.1080p' })
+  const mirror = await startMirror(t, torrent)
+  const server = await startApp(t, { TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl, ...env })
+  await bytesFrom(`${server.url}/stream/proxy/${torrent.infohash}?fileIndex=0`, { Authorization: `Bearer ${env['API_TOKEN'] ?? ''}` })
+  await until('it is stored', async () => await server.app.stored.find(torrent.infohash, 0))
+  return { ...server, torrent }
+}
+
+t.test('the manifest passes the linter, and is small', async (t) => {
+  const { url } = await startApp(t)
+  const { body, headers } = await jsonFrom(`${url}/manifest.json`)
+  t.same(linter.lintManifest(body), { valid: true, errors: [], warnings: [] })
+  t.same(linter.lintCollection([{ transportUrl: `${url}/manifest.json`, transportName: 'http', manifest: body }]), { valid: true, errors: [], warnings: [] })
+  t.match(body, { types: ['movie', 'series', 'other'], behaviorHints: { p2p: false, configurable: true } })
+  t.ok(JSON.stringify(body).length <= 8192)
+  t.equal(headers.get('access-control-allow-origin'), '*')
+})
+
+t.test("Stremio's own client walks from the catalog to the bytes", async (t) => {
+  const { url, torrent } = await setUp(t)
+  const { addon } = await addonClient.detectFromURL(`${url}/manifest.json`)
+  t.ok(addon.isSupported('stream', 'other', `bt:${torrent.infohash}`))
+  t.same(addon.manifest.catalogs.map(({ type }) => type), ['movie', 'series', 'other'])
+
+  for (const extra of [undefined, { search: 'show' }, { search: 'SHOW s01', skip: '0' }]) {
+    const { metas } = await addon.get('catalog', 'series', 'selfstreme-series', extra)
+    t.match(metas, [{ id: `selfstreme:${torrent.infohash}`, type: 'series', name: 'Show' }], JSON.stringify(extra))
+  }
+  t.same((await addon.get('catalog', 'series', 'selfstreme-series', { search: 'show & others' })).metas, [])
+  t.same((await addon.get('catalog', 'movie', 'selfstreme-movie')).metas, [])
+  await t.rejects(addon.get('catalog', 'movie', 'nonsense'))
+  await t.rejects(addon.get('meta', 'movie', 'tt0032138'))
+  t.same((await addon.get('stream', 'movie', 'tt0032138')).streams, [], 'nothing is known of others’ ids')
+
+  for (const [type, id] of [['series', `selfstreme:${torrent.infohash}`], ['other', `bt:${torrent.infohash}`]] as const) {
+    const { meta } = await addon.get('meta', type, id)
+    t.match(meta, { id, type, name: 'Show', videos: [{ season: 1, episode: 1 }, { season: 1, episode: 2 }] })
+    const { streams } = await addon.get('stream', type, meta.videos[1].id)
+    t.match(streams, [{
+      name: 'Self-Streme\n1080p',
+      url: `${url}/stream/${torrent.infohash}/1/Show.S01E02.1080p.mkv?notice=1`,
+      subtitles: [{ lang: 'eng' }],
+      behaviorHints: { notWebReady: true, bingeGroup: `selfstreme-${torrent.infohash}`, filename: 'Show.S01E02.1080p.mkv', videoSize: 90_000 }
+    }])
+    t.ok(files['Show.S01E02.1080p.mkv'].equals(await bytesFrom(streams[0].url)))
+    const { subtitles } = await addon.get('subtitles', type, meta.videos[1].id, { videoSize: '90000', filename: 'Show.S01E02.1080p.mkv' })
+    t.match(subtitles, [{ lang: 'eng' }])
+    t.match(String(await bytesFrom(subtitles[0].url)), /^WEBVTT\n[^]*Hello/)
+  }
+  t.match((await addon.get('stream', 'series', `selfstreme:${torrent.infohash}:0`)).streams, [{ name: '⚡ Self-Streme\n1080p' }], 'what is cached is marked')
+  await t.rejects(addon.get('stream', 'series', `selfstreme:${torrent.infohash}:99`), 'no such file')
+})
+
+t.test('a magnet that nobody knew before is looked for, and has a stream even where its files are not known', async (t) => {
+  const torrent = await makeTorrent(files, { name: 'Show.S01.1080p' })
+  const mirror = await startMirror(t, torrent)
+  const { url } = await startApp(t, { TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl })
+  t.match((await jsonFrom(`${url}/meta/other/bt:${torrent.infohash}.json`)).body, { meta: { name: 'Show', videos: [{}, {}] } })
+  const unknown = 'e'.repeat(40)
+  const { body, headers } = await jsonFrom(`${url}/stream/other/bt:${unknown}.json`)
+  t.match(body, { streams: [{ url: `${url}/stream/proxy/${unknown}?notice=1` }] })
+  t.equal(headers.get('cache-control'), 'no-store')
+})
+
+t.test('what is here is shown to the owner and by secret paths, and to nobody else', async (t) => {
+  const { url, app, torrent } = await setUp(t, { API_TOKEN: 'a-token-of-some-length', STREAM_ACCESS: 'signed' })
+  const made = await app.access.secretPaths.create('the TV')
+  for (const [base, isIn] of [[url, false], [`${url}/t/${made?.secret}`, true]] as const) {
+    t.equal((await jsonFrom(`${base}/manifest.json`)).body.catalogs.length, isIn ? 3 : 0)
+    t.equal((await jsonFrom(`${base}/catalog/series/selfstreme-series.json`)).body.metas.length, isIn ? 1 : 0)
+    t.equal((await jsonFrom(`${base}/stream/series/selfstreme:${torrent.infohash}:0.json`)).status, isIn ? 200 : 401)
+  }
+  const { body } = await jsonFrom(`${url}/t/${made?.secret}/stream/series/selfstreme:${torrent.infohash}:0.json`)
+  t.ok(body.streams[0].url.startsWith(`${url}/t/${made?.secret}/stream/`), 'streams are by the same way')
+  t.ok(files['Show.S01E01.1080p.mkv'].equals(await bytesFrom(body.streams[0].url)))
+  const { body: signed } = await jsonFrom(`${url}/stream/series/selfstreme:${torrent.infohash}:0.json`, { headers: { Authorization: 'Bearer a-token-of-some-length' } })
+  t.match(signed.streams[0].url, /[?&]sig=/)
+  t.ok(files['Show.S01E01.1080p.mkv'].equals(await bytesFrom(signed.streams[0].url)))
+})
