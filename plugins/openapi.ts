@@ -74,6 +74,10 @@ export default fp<{ readonly schemas: readonly TSchema[] }>(async function opena
 
   await fastify.register(async (docs) => {
     declareRoutes(docs, 'public')
+    // Without the slash the UI takes its scripts from the root of the host, where behind a path prefix somebody else is.
+    docs.addHook('onRequest', async (request, reply) => {
+      if (/^\/docs(?:\?|$)/.test(request.url)) return await reply.redirect('docs/')
+    })
     await docs.register(swaggerUi, {
       routePrefix: '/docs',
       staticCSP: uiPolicy,
