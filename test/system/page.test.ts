@@ -68,9 +68,8 @@ testWith(t, 'people: a magnet is pasted, the film arrives, plays, seeks, goes on
   t.same(shown, { label: 'Hebrew', language: 'he', text: 'שלום, world' }, 'subtitles are shown')
 
   await seeder.stop()
-  await page.getByText('Playing from HTTP').waitFor()
   await hasPlayed(page, Number(await page.evaluate('document.querySelector("video").currentTime')) + 1)
-  t.pass('the mirror takes over, and it plays on')
+  t.pass('it plays on')
 
   await video.scrollIntoViewIfNeeded()
   await video.hover()
@@ -79,6 +78,8 @@ testWith(t, 'people: a magnet is pasted, the film arrives, plays, seeks, goes on
   await page.mouse.click(box.x + box.width * 0.7, box.y + box.height - 20)
   await hasPlayed(page, 80)
   t.pass('it seeks where the bar is clicked')
+  // What the swarm had brought before plays as the swarm's.
+  await page.getByText('Playing from HTTP').waitFor()
 
   for (const part of ['#player', '.card']) {
     await page.locator(part).getByText('What happened').click()
@@ -205,13 +206,13 @@ testWith(t, 'a list that comes late does not undo what was told since', async (t
   t.same(complaints, [])
 })
 
-testWith(t, 'a tenth tab works: one that nobody looks at gives its connection back, and catches up', async (t) => {
+testWith(t, 'a seventh tab works: one that nobody looks at gives its connection back, and catches up', async (t) => {
   const { url } = await startApp(t)
   const { page: other } = await openPage(t, url)
   const context = await other.context().browser()?.newContext({ locale: 'en-US' })
   const look = (isHidden: boolean): string => `Object.defineProperty(document, 'hidden', { value: ${isHidden}, configurable: true }); document.dispatchEvent(new Event('visibilitychange'))`
   const pages = []
-  for (let i = 0; i < 10; i++) {
+  for (let i = 0; i < 7; i++) {
     const page = await context?.newPage()
     if (page === undefined) throw new Error('no page')
     await page.goto(url)
