@@ -52,6 +52,7 @@ export function stop () {
   video.load()
   byId('player').hidden = true
   if (isFocused) (opener?.isConnected ? opener : byId('torrents-title')).focus()
+  opener = null
 }
 
 /** To be told of each event of a torrent. */
@@ -129,6 +130,9 @@ function showStatus ({ state, reason, responses, lastResponse }) {
   const line = state === 'starting' || state === 'waiting'
     ? text(`now.${state}`, { reason: isolate(reason) })
     : source === undefined ? '' : text('now', { source: word('source', source) })
+  // The reason counts seconds: to be read, not to be read out each second.
+  byId('now').setAttribute('aria-live', playing.state === state ? 'off' : 'polite')
+  playing.state = state
   write('now', line)
   timeline.showServed(byId('served'), response)
 }

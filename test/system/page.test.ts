@@ -144,6 +144,11 @@ testWith(t, 'what cannot be played says why, and where it can', async (t) => {
   await add(page, unheard)
   await page.locator('.card', { hasText: unheard }).getByRole('button', { name: 'Play', exact: true }).click()
   await page.getByText('Unable to stream this content.').waitFor()
+
+  let seconds = 0
+  await page.route('**/stream/status/**', async (route) => { await route.fulfill({ json: { state: 'starting', reason: `for ${seconds++} s`, responses: [], lastResponse: null } }) })
+  await becomesTrue(page, '(({ ariaLive, textContent }) => ariaLive === "off" && textContent.startsWith("Starting: "))(document.getElementById("now"))')
+  t.pass('seconds that pass are not read out')
   t.same(complaints, [])
 })
 
