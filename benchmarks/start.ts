@@ -4,13 +4,13 @@
 //
 // Rounds go from case to case in turn, so that whatever else the machine does meets all of them.
 import { once } from 'node:events'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { fillCache } from '../test/many-cached.ts'
 import { median, printTable, ratio } from './figures.ts'
-import { end, startService } from './servers.ts'
+import { end, startService, writeRandom } from './servers.ts'
 
 const { values } = parseArgs({ options: { files: { type: 'string', default: '10000' }, rounds: { type: 'string', default: '7' } } })
 const files = Number(values.files)
@@ -29,7 +29,7 @@ try {
     const cache = join(directory, String(i))
     await mkdir(cache)
     await fillCache(cache, files)
-    await writeFile(join(cache, `${infohash}.mp4`), Buffer.alloc(1_000_000))
+    await writeRandom(join(cache, `${infohash}.mp4`), 1)
     results.push({ what, cache, signal, listening: [] as number[], firstByte: [] as number[] })
   }
   for (let round = 0; round <= rounds; round++) {
