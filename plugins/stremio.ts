@@ -1,14 +1,23 @@
 import fp from 'fastify-plugin'
+import { newHop } from '../services/download/via.ts'
 import { Library } from '../services/stremio/library.ts'
+import { Upstreams } from '../services/stremio/upstreams.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** What is here, as catalogs of a Stremio addon. */
     library: Library
+    /** Other addons, whose torrents become streams of this server. */
+    upstreams: Upstreams
+    /** This server's name in the `Via` of what it asks other addons. */
+    addonHop: string
   }
 }
 
 export default fp(async function stremio (fastify) {
-  const { torrentList: list, torrents } = fastify
+  const { torrentList: list, torrents, fetcher, cache, torrentHealth: health, log } = fastify
+  const hop = newHop()
   fastify.decorate('library', new Library({ list, torrents }))
-}, { name: 'stremio', dependencies: ['torrent-list', 'torrents'] })
+  fastify.decorate('addonHop', hop)
+  fastify.decorate('upstreams', new Upstreams({ fetcher, cache, torrents, health, hop, log }))
+}, { name: 'stremio', dependencies: ['torrent-list', 'torrents', 'fetcher', 'cache', 'torrent-health'] })

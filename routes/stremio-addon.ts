@@ -10,6 +10,7 @@ import { parseTorrentId } from '../services/stremio/protocol.ts'
 import { describe } from '../services/torrent/description.ts'
 import { selectFile } from '../services/torrent/file-selection.ts'
 import { deadlines } from '../services/deadlines.ts'
+import { hopsOf, isLoop } from '../services/download/via.ts'
 import { refuse } from '../plugins/errors.ts'
 import { baseUrlOf, linksOf } from './base-url.ts'
 import { errors } from './schemas.ts'
@@ -56,7 +57,8 @@ const cacheControl: Readonly<Record<Resource | 'manifest', string>> = {
 
 /** The Stremio addon. */
 const stremioAddon: FastifyPluginAsyncTypebox = async (fastify) => {
-  const { access, library, torrents, torrentList, cache } = fastify
+  const { access, library, torrents, torrentList, cache, upstreams, addonHop, config } = fastify
+  const addons = config.UPSTREAM_ADDONS.map((url) => ({ url, isTrusted: true }))
 
   fastify.addHook('onRequest', async (_request, reply) => { reply.headers(cors) })
 
@@ -66,7 +68,7 @@ const stremioAddon: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.get('/manifest.json', { schema: manifestSchema, config: { access: 'public' } }, async (request, reply) => {
     reply.header('Cache-Control', cacheControl.manifest)
-    return manifestOf({ version: packageJson.version, baseUrl: baseUrlOf(request), hasCatalogs: maySeeLibrary(request), isWrapping: false })
+    return manifestOf({ version: packageJson.version, baseUrl: baseUrlOf(request), hasCatalogs: maySeeLibrary(request), isWrapping: addons.length > 0 })
   })
 
   fastify.get(resourcePath, { schema: resourceSchema, config: { access: 'public' } }, async (request, reply) => await answer(request, reply, request.params))
@@ -83,7 +85,8 @@ const stremioAddon: FastifyPluginAsyncTypebox = async (fastify) => {
   async function find (request: FastifyRequest, reply: FastifyReply, resource: Resource, type: string, id: string): Promise<object | null> {
     if (resource === 'catalog') return id === catalogId(type) ? { metas: maySeeLibrary(request) ? await library.catalog(type, catalogExtra(request.url)) : [] } : null
     const torrent = parseTorrentId(id)
-    if (torrent === null) return resource === 'meta' ? null : { [resource === 'stream' ? 'streams' : 'subtitles']: [] }
+    if (torrent === null && resource === 'stream') return await streamsOfOthers(request, reply, type, id)
+    if (torrent === null) return resource === 'subtitles' ? { subtitles: [] } : null
     const { infohash, fileIndex, prefix } = torrent
     await access.admit(request, 'stream', infohash)
     const metadata = await metadataOf(request, reply, torrent)
@@ -94,6 +97,15 @@ const stremioAddon: FastifyPluginAsyncTypebox = async (fastify) => {
     if (resource === 'subtitles') return { subtitles: metadata === null ? [] : subtitlesOf(metadata, selectFile(metadata, fileIndex).index, links) }
     if (metadata === null) return { streams: [unknownStream(infohash, fileIndex, links)] }
     return { streams: await streamsOf(metadata, fileIndex, links, async (index) => await cache.find(infohash, index, metadata) !== null) }
+  }
+
+  /** Of ids that are not ours: what other addons have. Nobody is sent to what he may not play. */
+  async function streamsOfOthers (request: FastifyRequest, reply: FastifyReply, type: string, id: string): Promise<object> {
+    const hops = hopsOf(request.headers.via)
+    if (addons.length === 0 || isLoop(hops, addonHop) || !access.gate.allowed(access.identityOf(request)).includes('add')) return { streams: [] }
+    const { streams, isComplete } = await upstreams.streams(addons, { type, id, extra: extraOf(request.url), hops }, linksOf(request), signalOfReply(reply))
+    if (!isComplete) reply.header('Cache-Control', 'no-store')
+    return { streams }
   }
 
   /** Looked for, where it is not known; null: not found in the time that a player waits for a list. */
@@ -120,11 +132,14 @@ const stremioAddon: FastifyPluginAsyncTypebox = async (fastify) => {
 
 export default stremioAddon
 
-/** From the address as it came: a value may have an encoded `&` in it. */
-function catalogExtra (url: string): { readonly search: string, readonly skip: number } {
+/** As it came, still encoded: a value may have an encoded `&` in it. Empty: none. */
+function extraOf (url: string): string {
   const [path = ''] = url.split('?')
-  const [, extra = ''] = /^.*\/catalog\/[^/]+\/[^/]+\/([^/]*)\.json$/.exec(path) ?? []
-  const query = new URLSearchParams(extra)
+  return /\/(?:catalog|meta|stream|subtitles)\/[^/]+\/[^/]+\/([^/]*)\.json$/.exec(path)?.[1] ?? ''
+}
+
+function catalogExtra (url: string): { readonly search: string, readonly skip: number } {
+  const query = new URLSearchParams(extraOf(url))
   const skip = query.get('skip') ?? ''
   return { search: query.get('search') ?? '', skip: /^\d{1,9}$/.test(skip) ? Number(skip) : 0 }
 }

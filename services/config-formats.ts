@@ -57,7 +57,7 @@ export const formats: Readonly<Record<string, Format>> = {
   'http-url': { expects: 'an http or https URL without a query', accepts: text => isUrl(text, ['http', 'https']) && !/[?#]/.test(text) },
   hosts: { expects: 'IP addresses or host names', accepts: isHost },
   paths: { expects: 'paths', accepts: text => !text.includes('\0') },
-  'http-urls': { expects: 'http or https URLs', accepts: text => isUrl(text, ['http', 'https']) },
+  'manifest-urls': { expects: 'http or https URLs that end in /manifest.json', accepts: text => isUrl(text, ['http', 'https']) && URL.parse(text)?.pathname.endsWith('/manifest.json') === true },
   endpoints: { expects: 'host:port pairs', accepts: isHostAndPort },
   trackers: { expects: 'tracker URLs (udp with a port, http, https, ws or wss)', accepts: isTracker },
   'turn-urls': { expects: 'TURN URLs (turn:host:port or turns:host:port)', accepts: isTurnUrl },

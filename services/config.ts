@@ -122,7 +122,7 @@ const http = {
 }
 
 const stremio = {
-  UPSTREAM_ADDONS: list([], 'http-urls', 'Stremio addons whose torrents are offered as streams of this server.', reserved)
+  UPSTREAM_ADDONS: list([], 'manifest-urls', 'Stremio addons, by the addresses of their manifests, whose torrents the addon of this server offers as its own streams. Each of them learns what you look for.', secret)
 }
 
 /** The variables by topic, in the order in which a reader wants them. */

@@ -59,6 +59,8 @@ export const deadlines = {
   healthMs: 3_000,
   /** The metadata of a torrent for a list of an addon: Stremio's clients wait some ten seconds. */
   addonMs: 8_000,
+  /** Other addons that are asked for their streams, and what their torrents are good for: all of it. */
+  upstreamsMs: 4_000,
   /** A preload, from its request to its last piece. */
   preloadMs: 300_000,
   /** The swarm's process, without a sign of life. */

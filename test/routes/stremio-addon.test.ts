@@ -1,9 +1,11 @@
+import { createServer } from 'node:http'
 import addonClient from 'stremio-addon-client'
 import linter from 'stremio-addon-linter'
 import t from 'tap'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
+import { listenOnLoopback } from '../loopback.ts'
 import { startMirror } from '../mirror.ts'
-import { makeTorrent, testBytes, until } from '../testnet.ts'
+import { freePort, makeTorrent, testBytes, until } from '../testnet.ts'
 import type { Test } from 'tap'
 import type { TestApp } from '../helper.ts'
 import type { TestTorrent } from '../testnet.ts'
@@ -94,4 +96,30 @@ t.test('what is here is shown to the owner and by secret paths, and to nobody el
   const { body: signed } = await jsonFrom(`${url}/stream/series/selfstreme:${torrent.infohash}:0.json`, { headers: { Authorization: 'Bearer a-token-of-some-length' } })
   t.match(signed.streams[0].url, /[?&]sig=/)
   t.ok(files['Show.S01E01.1080p.mkv'].equals(await bytesFrom(signed.streams[0].url)))
+})
+
+t.test('the torrents of other addons play from here, and two servers that ask each other end', async (t) => {
+  const torrent = await makeTorrent({ 'Film.2008.mp4': testBytes(100_000, 'film') })
+  const mirror = await startMirror(t, torrent)
+  const other = createServer((_request, response) => { response.end(JSON.stringify({ streams: [{ name: 'Other', infoHash: torrent.infohash, fileIdx: 0, behaviorHints: { filename: 'Film.2008.mp4' } }, { ytId: 'abc' }] })) })
+  const origin = await listenOnLoopback(t, other)
+  const port = await freePort()
+  const { app } = await startApp(t, {
+    TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl, UPSTREAM_ADDONS: `${origin}/manifest.json,http://127.0.0.1:${port}/manifest.json`
+  })
+  // Its own upstream: by a second way in.
+  const again = createServer((request, response) => { app.server.emit('request', request, response) })
+  await new Promise<void>((resolve) => { again.listen(port, '127.0.0.1', resolve) })
+  t.teardown(() => { again.close() })
+  const url = `http://127.0.0.1:${port}`
+  const { body: manifest } = await jsonFrom(`${url}/manifest.json`)
+  t.same(linter.lintManifest(manifest), { valid: true, errors: [], warnings: [] })
+  const { addon } = await addonClient.detectFromURL(`${url}/manifest.json`)
+  t.ok(addon.isSupported('stream', 'movie', 'tt1254207'))
+  const { streams } = await addon.get('stream', 'movie', 'tt1254207')
+  t.match(streams, [{ name: 'Other', url: `${url}/stream/${torrent.infohash}/0/Film.2008.mp4?notice=1` }, { ytId: 'abc' }])
+  t.equal(streams.length, 2)
+  t.ok(torrent.files[0]?.bytes.equals(await bytesFrom(streams[0].url)))
+  await until('it is stored', async () => await app.stored.find(torrent.infohash, 0))
+  t.match((await addon.get('stream', 'movie', 'tt1254207')).streams, [{ name: '⚡ Other' }, {}])
 })

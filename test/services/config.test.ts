@@ -167,7 +167,7 @@ t.test('a wrong value stops the start with a line that says what it may be', asy
     UPSTREAM_ADDONS: ['stremio://addon.example/manifest.json'],
     BASE_URL: ['https://example.org/?a=b', 'https://example.org/#a']
   })) {
-    for (const value of values) t.match(messageOf({ [name]: value }), new RegExp(`^${name} must be .*, got `), `${name}=${value}`)
+    for (const value of values) t.match(messageOf({ [name]: value }), new RegExp(`^${name} must be .*(?:, got | \\(its value is not shown\\))`), `${name}=${value}`)
   }
 })
 
