@@ -26,6 +26,8 @@ export const deadlines = {
   announceAgainMs: 60_000,
   /** A peer that says nothing, while others do, loses what it was asked for. */
   peerSilenceMs: 3_000,
+  /** The same while a reader waits for what it owes, where it may not answer a probe: it is dialled anew. WebTorrent itself waits 30 s. */
+  peerDeafMs: 12_000,
   /** A peer's handshake, before it is dialled the other way. */
   handshakeMs: 4_000,
   /** A request's headers; looked at so often. */

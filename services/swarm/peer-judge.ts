@@ -3,6 +3,8 @@ import { splitAddress } from './bans.ts'
 import type { Bans, PeerIdentity } from './bans.ts'
 import { askAgain, askedFor, judgeBlocks, onRefused, releaseRequests } from './internals/blocks.ts'
 import { dropPeers, guardRedials } from './internals/connections.ts'
+import { cancelRequests } from './internals/pieces.ts'
+import { onBytes, probePeer } from './internals/wires.ts'
 import { Liars } from './liars.ts'
 import { Shirkers } from './shirkers.ts'
 
@@ -45,6 +47,10 @@ export class PeerJudge {
     this.#shirkers = new Shirkers({
       wires: () => torrent.wires,
       release: (wire) => { releaseRequests(torrent, wire) },
+      probe: probePeer,
+      isWaitedFor: (wire) => wire.requests.some(({ piece }) => torrent._critical[piece] === true),
+      hangUp: (wire) => { wire.destroy() },
+      askAnew: (wire) => { cancelRequests(wire, () => true) },
       onUseless: (wire) => {
         const who = identityOf(wire)
         if (who !== null) options.bans.setAside(who)
@@ -72,6 +78,7 @@ export class PeerJudge {
       return false
     }
     wire.on('piece', () => { this.#shirkers.onBlock(wire) })
+    onBytes(this.#torrent, wire, () => { this.#shirkers.onBytes(wire) })
     onRefused(wire, (piece) => { this.#shirkers.onReject(wire, piece) })
     wire.on('timeout', () => { this.#shirkers.onTimeout(wire) })
     wire.on('close', () => { this.#liars.forget(wire) })

@@ -1,7 +1,7 @@
 import { deadlines } from '../deadlines.ts'
 
-/** A piece that it has refused is not asked of it for so long. */
-const refusalMs = 30_000
+/** A piece that it has refused is not asked of it for so long, doubled each time, up to … */
+const refusalMs = { first: 1_000, most: 30_000 } as const
 const mostRefused = 1_000
 /** One that owes an answer for so long is not counted on. */
 const doubtedMs = 1_500
@@ -18,6 +18,14 @@ export interface ShirkersOptions<Wire extends Worker> {
   readonly wires: () => readonly Wire[]
   /** Lets others have what this one was asked for. Called each second while it is silent, for it may have been asked for more. */
   readonly release: (wire: Wire) => void
+  /** Asks this one something. False: it may say nothing to that, though it is there. */
+  readonly probe: (wire: Wire) => boolean
+  /** Was this one asked for what a reader waits for? */
+  readonly isWaitedFor: (wire: Wire) => boolean
+  /** Ends a connection at which nothing comes any more; the peer may be dialled again. */
+  readonly hangUp: (wire: Wire) => void
+  /** Takes back what this one was asked for, and asks for it again. */
+  readonly askAnew: (wire: Wire) => void
   /** This one only wastes time. */
   readonly onUseless: (wire: Wire) => void
   readonly now?: () => number
@@ -29,8 +37,15 @@ interface Work {
   /** Blocks of the whole torrent then. */
   blocksThen: number
   hasDelivered: boolean
+  /** Anything came from it, however little. */
+  heardAt: number
+  /** It was asked whether it is still there, and whether it would answer that. */
+  probedAt: number
+  isAnswering: boolean
+  /** Since its last block. */
+  isAskedAnew: boolean
   refusals: number
-  readonly refused: Map<number, number>
+  readonly refused: Map<number, { readonly until: number, readonly times: number }>
 }
 
 /**
@@ -51,7 +66,7 @@ export class Shirkers<Wire extends Worker> {
   /** May it be asked for this piece? */
   mayAsk (wire: Wire, piece: number): boolean {
     const work = this.#work.get(wire)
-    return work === undefined || work.refused.size === 0 || (work.refused.get(piece) ?? -Infinity) < this.#now()
+    return work === undefined || work.refused.size === 0 || (work.refused.get(piece)?.until ?? -Infinity) < this.#now()
   }
 
   /** May it be asked for this piece, and does it answer what it was asked for? */
@@ -65,9 +80,14 @@ export class Shirkers<Wire extends Worker> {
   onBlock (wire: Wire): void {
     const work = this.#of(wire)
     work.hasDelivered = true
+    work.isAskedAnew = false
     work.refusals = 0
     work.busySince = this.#now()
     work.blocksThen = ++this.#blocks
+  }
+
+  onBytes (wire: Wire): void {
+    this.#of(wire).heardAt = this.#now()
   }
 
   /** It has rejected a request (BEP 6). A choking peer does so to all of them; another one does not have what it said. */
@@ -75,7 +95,12 @@ export class Shirkers<Wire extends Worker> {
     if (wire.peerChoking) return
     const work = this.#of(wire)
     if (work.refused.size >= mostRefused) work.refused.clear()
-    work.refused.set(piece, this.#now() + refusalMs)
+    const refused = work.refused.get(piece)
+    // Other blocks of it were asked for at the same time.
+    if (refused === undefined || refused.until < this.#now()) {
+      const times = refused?.times ?? 0
+      work.refused.set(piece, { until: this.#now() + Math.min(refusalMs.first * 2 ** times, refusalMs.most), times: times + 1 })
+    }
     if (++work.refusals === refusals) this.#options.onUseless(wire)
   }
 
@@ -96,6 +121,7 @@ export class Shirkers<Wire extends Worker> {
         continue
       }
       if (now - work.busySince < deadlines.peerSilenceMs) continue
+      if (this.#isWokenUp(wire, work, now)) continue
       // Under a limit all are slow; then there is nobody who would be faster.
       const areOthersFaster = this.#blocks - work.blocksThen >= 2 * wires.length
       if (!areOthersFaster && !wires.some((other) => other !== wire && !other.peerChoking && other.requests.length === 0)) continue
@@ -103,10 +129,33 @@ export class Shirkers<Wire extends Worker> {
     }
   }
 
+  /**
+   * Asks one that gives no block whether it is there. Where a reader waits, it is dialled anew if it is not, and asked anew,
+   * once, if it is: it may have lost what it was asked for.
+   */
+  #isWokenUp (wire: Wire, work: Work, now: number): boolean {
+    const isProbed = work.probedAt >= work.busySince
+    const patienceMs = work.isAnswering ? deadlines.peerSilenceMs : deadlines.peerDeafMs
+    if (isProbed && (now - work.probedAt < patienceMs || !this.#options.isWaitedFor(wire))) return false
+    // Half a block is a sign of life, too.
+    if (isProbed && work.heardAt <= work.probedAt) {
+      this.#options.hangUp(wire)
+      return true
+    }
+    const isIdle = isProbed && !work.isAskedAnew
+    if (isIdle) {
+      work.isAskedAnew = true
+      this.#options.askAnew(wire)
+    }
+    work.probedAt = now
+    work.isAnswering = this.#options.probe(wire)
+    return isIdle
+  }
+
   #of (wire: Wire): Work {
     let work = this.#work.get(wire)
     if (work === undefined) {
-      work = { busySince: this.#now(), blocksThen: this.#blocks, hasDelivered: false, refusals: 0, refused: new Map() }
+      work = { busySince: this.#now(), blocksThen: this.#blocks, hasDelivered: false, heardAt: this.#now(), probedAt: -Infinity, isAnswering: false, isAskedAnew: false, refusals: 0, refused: new Map() }
       this.#work.set(wire, work)
     }
     return work

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import type WebTorrent from 'webtorrent'
 import type { Peer, Torrent } from 'webtorrent'
 import type { UtpConnection, UtpServer } from 'utp-native'
+import { probePeer } from './wires.ts'
 
 /** Who is asked for something after an end, and says nothing for so long, is the one that has ended. */
 const silenceMs = 2_000
@@ -12,8 +13,6 @@ const mostTosses = 8
 const mostPeers = 500
 /** libtorrent's close_reason_t: it has another connection to us, or a dial. */
 const duplicateReason = 1
-/** Anybody who has the metadata answers this (BEP 9); what comes is thrown away. */
-const probe = Buffer.from('d8:msg_typei0e5:piecei0ee')
 
 /**
  * Hears when libtorrent closes a uTP connection. It says why in an extension of its FIN, and the libutp here takes no
@@ -48,8 +47,7 @@ export function noticeUtpEnds (client: WebTorrent, server: UtpServer): void {
 /** Asks for something, and calls back after `silenceMs` with whether nothing came. */
 function watch (client: WebTorrent, connection: UtpConnection, done: (isSilent: boolean) => void): void {
   const wire = ownerOf(client, connection)?.[1].wire ?? null
-  const isAsked = wire !== null && wire.peerId !== null && Boolean(wire.peerExtendedMapping['ut_metadata'])
-  if (isAsked) wire.extended('ut_metadata', probe)
+  const isAsked = wire !== null && wire.peerId !== null && probePeer(wire)
   let isHeard = false
   // For the while it lies before the one of the prototype.
   const push = connection.push.bind(connection)

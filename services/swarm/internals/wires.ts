@@ -63,3 +63,19 @@ export function neighbourOf (torrent: Torrent, wire: Wire): Neighbour | null {
     close () { wire.destroy() }
   }
 }
+
+/** What comes of it is thrown away. */
+const probe = Buffer.from('d8:msg_typei0e5:piecei0ee')
+
+/** Asks the peer for something that anybody who has the metadata answers (BEP 9). False: it has said that it does not know that. */
+export function probePeer (wire: Wire): boolean {
+  if (!wire.peerExtendedMapping['ut_metadata']) return false
+  wire.extended('ut_metadata', probe)
+  return true
+}
+
+/** Calls back with whatever comes from the peer, be it a part of a block. */
+export function onBytes (torrent: Torrent, wire: Wire, callback: () => void): void {
+  const peer = [...torrent._peers?.values() ?? []].find((peer) => peer.wire === wire)
+  peer?.on('download', callback)
+}

@@ -8,9 +8,9 @@ import { startClient } from './webtorrent-seed.ts'
 /**
  * How a peer behaves that says it has everything. `wrong`: each block it sends is wrong; `one block`: the third of each
  * piece, or the last one; `now and then`: one in eight, by chance; `refuses`: rejects what it is asked for; `stalls`: lets one in and never
- * answers; `drops`: ends each connection at once.
+ * answers; `forgets`: the first seven requests; `drops`: ends each connection at once.
  */
-export type Behaviour = 'honest' | 'wrong' | 'one block' | 'now and then' | 'refuses' | 'stalls' | 'drops'
+export type Behaviour = 'honest' | 'wrong' | 'one block' | 'now and then' | 'refuses' | 'stalls' | 'forgets' | 'drops'
 
 export interface BadPeer {
   /** `ip:port`, any address of loopback. */
@@ -34,7 +34,7 @@ export async function startBadPeer (t: Test, content: TestTorrent, behaviour: Be
     readonly chunkLength = pieceLength
     get (index: number, { offset = 0, length = pieceLength }: { offset?: number, length?: number }, done: (error: Error | null, block?: Buffer) => void): void {
       counts.requests++
-      if (behaviour === 'stalls') return
+      if (behaviour === 'stalls' || (behaviour === 'forgets' && counts.requests <= 7)) return
       if (behaviour === 'refuses') {
         setImmediate(done, new Error('no'))
         return

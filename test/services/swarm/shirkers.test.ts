@@ -1,20 +1,41 @@
 import t from 'tap'
 import { Shirkers } from '../../../services/swarm/shirkers.ts'
 
+/** A request for a piece that a reader waits for. */
+const waitedFor = {}
+
 interface FakeWire { peerChoking: boolean, requests: unknown[] }
 
-function setUp (count: number): { wires: FakeWire[], shirkers: Shirkers<FakeWire>, released: FakeWire[], useless: FakeWire[], pass: (seconds: number, each?: () => void) => void } {
+function setUp (count: number, isSimple = false): { wires: FakeWire[], shirkers: Shirkers<FakeWire>, released: FakeWire[], useless: FakeWire[], probed: FakeWire[], hungUp: FakeWire[], askedAnew: FakeWire[], pass: (seconds: number, each?: () => void) => void } {
   let now = 0
   const wires = Array.from({ length: count }, () => ({ peerChoking: false, requests: [{}] as unknown[] }))
   const released: FakeWire[] = []
   const useless: FakeWire[] = []
-  const shirkers = new Shirkers<FakeWire>({ wires: () => wires, release: (wire) => { released.push(wire) }, onUseless: (wire) => { useless.push(wire) }, now: () => now })
+  const probed: FakeWire[] = []
+  const hungUp: FakeWire[] = []
+  const askedAnew: FakeWire[] = []
+  const shirkers = new Shirkers<FakeWire>({
+    wires: () => wires,
+    release: (wire) => { released.push(wire) },
+    probe: (wire) => {
+      probed.push(wire)
+      return !isSimple
+    },
+    isWaitedFor: (wire) => wire.requests.includes(waitedFor),
+    hangUp: (wire) => { hungUp.push(wire) },
+    askAnew: (wire) => { askedAnew.push(wire) },
+    onUseless: (wire) => { useless.push(wire) },
+    now: () => now
+  })
   shirkers.watch()
   return {
     wires,
     shirkers,
     released,
     useless,
+    probed,
+    hungUp,
+    askedAnew,
     pass (seconds, each = () => {}) {
       for (let i = 0; i < seconds; i++) {
         now += 1_000
@@ -60,14 +81,22 @@ t.test('nobody loses anything while all are slow, nor who chokes or was asked fo
   t.notOk(released.includes(choking))
 })
 
-t.test('a piece that was refused is not asked of that peer for half a minute; one that refuses all is useless', async (t) => {
+t.test('a piece that was refused is not asked of that peer for a while, longer each time; one that refuses all is useless', async (t) => {
   const { wires: [wire], shirkers, useless, pass } = setUp(1)
   if (wire === undefined) throw new Error('no wire')
   shirkers.onReject(wire, 7)
   t.notOk(shirkers.mayAsk(wire, 7))
   t.ok(shirkers.mayAsk(wire, 8))
-  pass(31)
-  t.ok(shirkers.mayAsk(wire, 7))
+  shirkers.onReject(wire, 7)
+  pass(2)
+  t.ok(shirkers.mayAsk(wire, 7), 'several blocks that were asked for together are refused together')
+  for (const seconds of [2, 4, 8, 16, 30, 30]) {
+    shirkers.onReject(wire, 7)
+    pass(seconds)
+    t.notOk(shirkers.mayAsk(wire, 7))
+    pass(1)
+    t.ok(shirkers.mayAsk(wire, 7), `${seconds} s`)
+  }
   wire.peerChoking = true
   for (let i = 0; i < 100; i++) shirkers.onReject(wire, i)
   t.same(useless, [], 'a choking peer refuses everything, and means no harm')
@@ -93,6 +122,41 @@ t.test('who owes an answer for a second or two, or has refused, is not counted o
   shirkers.onReject(silent, 7)
   t.notOk(shirkers.isAtWork(silent, 7))
   t.ok(shirkers.isAtWork(silent, 8))
+})
+
+t.test('the only peer gives no block that a reader waits for -> it is dialled anew where it does not answer a probe', async (t) => {
+  const { wires: [only], released, probed, hungUp, askedAnew, pass } = setUp(1)
+  if (only === undefined) throw new Error('no wire')
+  pass(60)
+  t.same(probed, [only], 'once')
+  t.same([released, hungUp], [[], []], 'it keeps what nobody waits for')
+  only.requests.push(waitedFor)
+  pass(1)
+  t.same(hungUp, [only])
+  t.same(askedAnew, [])
+})
+
+t.test('where it answers, it is asked anew, once for each silence', async (t) => {
+  const { wires: [only], shirkers, hungUp, askedAnew, pass } = setUp(1)
+  if (only === undefined) throw new Error('no wire')
+  only.requests.push(waitedFor)
+  pass(5, () => { shirkers.onBytes(only) })
+  t.same(askedAnew, [])
+  pass(30, () => { shirkers.onBytes(only) })
+  t.same(askedAnew, [only])
+  shirkers.onBlock(only)
+  pass(10, () => { shirkers.onBytes(only) })
+  t.same(askedAnew, [only, only])
+  t.same(hungUp, [], 'it is there')
+})
+
+t.test('one that knows no probe is left more time', async (t) => {
+  const { wires: [only], hungUp, pass } = setUp(1, true)
+  only?.requests.push(waitedFor)
+  pass(14)
+  t.same(hungUp, [])
+  pass(1)
+  t.same(hungUp, [only])
 })
 
 t.test('who never answers at all is useless; who has, may be slow now', async (t) => {
