@@ -1,6 +1,9 @@
 import { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
 
+/** A host that has refused one way has so long to answer another: it is there, and near enough to have said no. */
+const refusedMs = 2_000
+
 export interface DialPace {
   /** Each way is tried so long after the one before. */
   readonly delayMs: number
@@ -90,7 +93,12 @@ export class Dial extends EventEmitter<{ connect: [], error: [Error], close: [] 
   #lose (attempt: Duplex): void {
     this.#attempts.delete(attempt)
     if (this.#hasWinner || this.#isOver) return
-    if (this.#limit !== null || this.#attempts.size > 0) return
+    if (this.#limit !== null) return
+    if (this.#attempts.size > 0) {
+      const isRefused = 'code' in this.#lastError && this.#lastError.code === 'ECONNREFUSED'
+      if (isRefused && this.#ways.length === 0) this.#timer ??= setTimeout(() => { this.#end(this.#lastError) }, refusedMs)
+      return
+    }
     if (this.#ways.length > 0) this.#tryNext()
     else this.#end(this.#lastError)
   }

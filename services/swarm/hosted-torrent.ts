@@ -1,5 +1,6 @@
 import type WebTorrent from 'webtorrent'
 import type { Torrent, Wire } from 'webtorrent'
+import { steadyClock } from '../clock.ts'
 import { pause } from '../deadline.ts'
 import type { Fetcher } from '../download/fetcher.ts'
 import { asCoded } from '../errors.ts'
@@ -16,7 +17,7 @@ import type { Shelf } from './chunk-store.ts'
 import { Exchange } from './exchange.ts'
 import type { ExchangeOptions } from './exchange.ts'
 import { Introductions } from './introductions.ts'
-import { dialPlainToo, guardPeers, keepIncomingPeers, peerCounts } from './internals/connections.ts'
+import { dialAgain, dialPlainToo, guardPeers, keepIncomingPeers, peerCounts, takeOverRedials } from './internals/connections.ts'
 import { announcePort, tameLocalDiscovery } from './internals/discovery.ts'
 import { holdMetadata, onInfo } from './internals/metadata.ts'
 import { begunPieces, cancelUnwanted, dropHeld, heldBytes, isBegun, markDropped, markFilled } from './internals/pieces.ts'
@@ -31,6 +32,8 @@ import { Picking } from './picking.ts'
 import type { PeerJudgeOptions } from './peer-judge.ts'
 import type { PeerSource } from './peer-policy.ts'
 import { PeerSearch } from './peer-search.ts'
+import { Redial } from './redial.ts'
+import type { Need } from './redial.ts'
 import { Trackers } from './trackers.ts'
 import { chooseWindow } from './window.ts'
 import type { Window } from './window.ts'
@@ -91,6 +94,7 @@ export class HostedTorrent {
   readonly #judge: PeerJudge
   readonly #search: PeerSearch
   readonly #picking: Picking
+  readonly #redial: Redial
   readonly #exchange: Exchange
   readonly #introductions: Introductions
   readonly #addresses = new Set<string>()
@@ -127,7 +131,9 @@ export class HostedTorrent {
     this.#release = holdMetadata(torrent, options.infohash)
     keepIncomingPeers(torrent)
     tameLocalDiscovery(torrent)
-    guardPeers(torrent, options.mayDial)
+    this.#redial = new Redial({ clock: steadyClock, dial: (address, source) => dialAgain(client, torrent, address, source) })
+    takeOverRedials(torrent, (address) => { this.#redial.gone(address) })
+    guardPeers(torrent, (address, source) => options.mayDial(address, source) && this.#redial.named(address, source))
     dialPlainToo(client, torrent)
     if (options.isTcpOff) dialNoTcp(torrent)
     this.#judge = new PeerJudge(torrent, { ...options.judging, readPiece: async (piece) => await this.#readPiece(piece) })
@@ -270,7 +276,9 @@ export class HostedTorrent {
     if (this.#reselectTimer !== null) clearTimeout(this.#reselectTimer)
     this.#reselectTimer = null
     const torrent = this.#torrent
-    if (!torrent.ready || this.#isOver) return
+    if (this.#isOver) return
+    this.#redial.setNeed(this.#need)
+    if (!torrent.ready) return
     const { wires, bitfield, pieceLength } = torrent
     const windowBytes = this.#options.windowBytes()
     const inVain = this.#waitingInVain().length
@@ -286,6 +294,14 @@ export class HostedTorrent {
     const isKept = (piece: number): boolean => this.#window.has(piece)
     if (heldBytes(torrent, isKept) > windowBytes * heldShare) dropHeld(torrent, isKept)
     this.#exchange.update()
+  }
+
+  /** Before the metadata everybody waits. */
+  get #need (): Need {
+    const { ready, wires } = this.#torrent
+    const [first] = this.#demand
+    if (ready && first === undefined) return 'idle'
+    return wires.length === 0 && (!ready || first?.[2] === urgencies.waiting) ? 'waiting' : 'wanted'
   }
 
   /** Is it a piece that somebody wants, and so soon at least? */
@@ -344,6 +360,7 @@ export class HostedTorrent {
   /** Leaves the swarm. Resolves once the trackers know and the files are closed; a silent tracker has to be waited for, so bound it. */
   async leave (): Promise<void> {
     this.#isOver = true
+    this.#redial.close()
     this.#introductions.close()
     if (this.#reselectTimer !== null) clearTimeout(this.#reselectTimer)
     this.#reselectTimer = null
@@ -413,6 +430,7 @@ export class HostedTorrent {
   #onWire (wire: Wire, address: unknown): void {
     if (!this.#judge.admits(wire)) return
     this.#note(address)
+    this.#redial.onWire(address, wire)
     this.#introductions.onWire(wire)
     sendAtOnce(this.#torrent, wire)
     sendTogether(wire)

@@ -148,6 +148,10 @@ declare module 'webtorrent' {
     _update (): void
     /** Asks all peers for what they may be asked for. */
     _updateWireWrapper: () => void
+    /** Forgets a peer that is gone, or whom it names. */
+    removePeer: (peer: unknown) => void
+    /** Dials the first of the queue. */
+    _drain: () => void
     readonly _numConns: number
     readonly _numPending: number
     _critical: boolean[]

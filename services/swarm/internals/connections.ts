@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import { Socket, connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type WebTorrent from 'webtorrent'
@@ -139,6 +140,39 @@ export function guardIncoming (client: WebTorrent, isRefused: (address: string) 
     connection.on('error', () => {})
     connection.destroy()
   }
+}
+
+/**
+ * Leaves it to others to dial lost peers again. By itself WebTorrent does so a second after each connection that had a
+ * handshake; and it waits for the connection's own end, for which uTP needs an answer of the peer that is gone.
+ *
+ * @param onGone is called with `ip:port` when a connection or dial is over, and there is no other one; perhaps twice.
+ */
+export function takeOverRedials (torrent: Torrent, onGone: (address: string) => void): void {
+  const drain = torrent._drain.bind(torrent)
+  torrent._drain = () => {
+    const next = torrent._queue?.[0]
+    drain()
+    const conn = next?.conn
+    if (!(conn instanceof EventEmitter)) return
+    // It listens for that to dial again, after all its other listeners.
+    const last = conn.listeners('close').at(-1)
+    if (last !== undefined) Reflect.apply(conn.off, conn, ['close', last])
+  }
+  const removePeer = torrent.removePeer.bind(torrent)
+  torrent.removePeer = (peer) => {
+    removePeer(peer)
+    if (typeof peer !== 'string' || torrent.destroyed) return
+    const [address = ''] = peer.split('#')
+    for (const other of torrent._peers?.keys() ?? []) if (other === address || other.startsWith(`${address}#`)) return
+    onGone(address)
+  }
+}
+
+/** Dials a peer that was named before. False: it may not be dialled, or there is a connection or dial already. */
+export function dialAgain (client: WebTorrent, torrent: Torrent, address: string, source: string | undefined): boolean {
+  if (torrent.destroyed) return false
+  return torrent._addPeer(address, client.utp && !address.startsWith('[') ? 'utp' : 'tcp', source) !== null
 }
 
 /** Dials nobody whom `isRefused` names, the first time or again. */

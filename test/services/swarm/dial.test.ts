@@ -27,6 +27,16 @@ async function startServer (t: Test): Promise<{ port: number, open: () => Duplex
   return { port, open: () => connect(port, '127.0.0.1'), connections: () => connections }
 }
 
+t.test('one way is refused and the other says nothing -> it has failed within two seconds', async (t) => {
+  const port = await freePort()
+  const startedAt = performance.now()
+  const dial = new Dial([silence, () => connect(port, '127.0.0.1')], { delayMs: 10 }, () => { t.fail('nobody answers') })
+  const [error] = await once(dial, 'error')
+  t.equal(error.code, 'ECONNREFUSED')
+  const ms = performance.now() - startedAt
+  t.ok(ms > 1_900 && ms < 4_000, `${ms} ms`)
+})
+
 t.test('the first way answers -> the second is never tried', async (t) => {
   const first = await startServer(t)
   const second = await startServer(t)

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { EventEmitter, once } from 'node:events'
 import { connect } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
 import type WebTorrent from 'webtorrent'
@@ -10,7 +11,7 @@ import { PieceFiles } from '../../../services/pieces/piece-files.ts'
 import { ChunkStore } from '../../../services/swarm/chunk-store.ts'
 import { askFor } from '../../../services/swarm/internals/asking.ts'
 import { askedFor, judgeBlocks, releaseRequests } from '../../../services/swarm/internals/blocks.ts'
-import { dialPlainToo, dialTcpBesideUtp, dropPeers, guardIncoming, guardPeers, guardRedials, keepIncomingPeers, peerCounts } from '../../../services/swarm/internals/connections.ts'
+import { dialAgain, dialPlainToo, dialTcpBesideUtp, dropPeers, guardIncoming, guardPeers, guardRedials, keepIncomingPeers, peerCounts, takeOverRedials } from '../../../services/swarm/internals/connections.ts'
 import { dhtNodes, dhtState, greetNodes, guardDht, tameLocalDiscovery } from '../../../services/swarm/internals/discovery.ts'
 import { holdMetadata, onInfo } from '../../../services/swarm/internals/metadata.ts'
 import { cancelUnwanted, dropHeld, heldBytes, markDropped, markFilled } from '../../../services/swarm/internals/pieces.ts'
@@ -443,6 +444,21 @@ t.test('who is refused does not get in, is not dialled again, and is let go', as
   leech.torrent.addPeer('127.0.0.1:9')
   dropPeers(leech.torrent, (address) => address === '127.0.0.1:9')
   t.equal(leech.torrent._peers?.has('127.0.0.1:9'), false, 'one that is being dialled, too')
+})
+
+t.test('a peer that hangs up is told of at once, and dialled again by nobody but us', async (t) => {
+  const leech = await startLeech(t, film, { utp: false })
+  const dropper = await startBadPeer(t, film, 'drops')
+  const gone: string[] = []
+  takeOverRedials(leech.torrent, (address) => { gone.push(address) })
+  leech.torrent.addPeer(dropper.address)
+  await until('it is gone', () => gone.includes(dropper.address))
+  t.equal(dropper.counts.wires, 1)
+  await pause(1_500)
+  t.equal(dropper.counts.wires, 1, 'WebTorrent would have dialled it after a second')
+  t.ok(dialAgain(leech.client, leech.torrent, dropper.address, undefined))
+  t.notOk(dialAgain(leech.client, leech.torrent, dropper.address, undefined), 'it is being dialled')
+  await until('it was reached once more', () => dropper.counts.wires === 2)
 })
 
 t.test('nodes of the DHT that were known are known again once they answer; those that are gone are not', async (t) => {
