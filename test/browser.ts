@@ -3,7 +3,7 @@ import { createServer, request } from 'node:http'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { chromium } from 'playwright-core'
-import type { BrowserContextOptions, Page } from 'playwright-core'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import type { Test } from 'tap'
 import { listenOnLoopback } from './loopback.ts'
 import { missing, until } from './testnet.ts'
@@ -17,15 +17,20 @@ export interface TestPage {
   readonly complaints: readonly string[]
 }
 
+/** To start one takes a second: a test has one for all its pages. */
+const browsers = new WeakMap<Test, Promise<Browser>>()
+
 /** Chromium (Debian: chromium) with this page open. Answers every question of the page with yes. */
 export async function openPage (t: Test, url: string, options: BrowserContextOptions = {}): Promise<TestPage> {
   const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium'
   if (!existsSync(executablePath)) throw missing('chromium')
-  const browser = await chromium.launch({
+  const launched = browsers.get(t) ?? chromium.launch({
     executablePath,
     args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--autoplay-policy=no-user-gesture-required']
   })
-  t.teardown(async () => { await browser.close() })
+  const browser = await launched
+  if (!browsers.has(t)) t.teardown(async () => { await browser.close() })
+  browsers.set(t, launched)
   const page = await browser.newPage({ locale: 'en-US', viewport: { width: 1000, height: 800 }, ...options })
   const complaints: string[] = []
   const { origin } = new URL(url)
