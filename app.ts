@@ -22,6 +22,7 @@ import preloads from './plugins/preloads.ts'
 import sourceChain from './plugins/source-chain.ts'
 import storedFiles from './plugins/stored-files.ts'
 import stremio from './plugins/stremio.ts'
+import stremioSettings from './plugins/stremio-settings.ts'
 import subtitles from './plugins/subtitles.ts'
 import swarm from './plugins/swarm.ts'
 import torrentHealth from './plugins/torrent-health.ts'
@@ -49,6 +50,9 @@ import session from './routes/session.ts'
 import stream from './routes/stream.ts'
 import streamByName from './routes/stream-by-name.ts'
 import stremioAddon from './routes/stremio-addon.ts'
+import stremioServer from './routes/stremio-server.ts'
+import stremioServerFiles from './routes/stremio-server-files.ts'
+import stremioServerTorrents from './routes/stremio-server-torrents.ts'
 import subtitleRoutes from './routes/subtitles.ts'
 import torrentHealthRoute from './routes/torrent-health.ts'
 import torrentRoutes from './routes/torrents.ts'
@@ -118,12 +122,16 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(preloads)
   await app.register(torrentHealth)
   await app.register(stremio)
+  await app.register(stremioSettings)
 
   await app.register(openapi, { schemas: sharedSchemas })
   await app.register(stream)
   await app.register(streamByName)
   await app.register(playlist)
   await app.register(stremioAddon)
+  await app.register(stremioServer)
+  await app.register(stremioServerTorrents)
+  await app.register(stremioServerFiles)
   await app.register(torrentRoutes)
   await app.register(subtitleRoutes)
   await app.register(preloadRoutes)

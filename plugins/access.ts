@@ -21,7 +21,7 @@ import type { Grant } from '../services/links.ts'
  * What a route is, for the table of who may do what. `stream`: it starts a torrent; `status`: it tells of one and starts
  * nothing. Of an infohash that nobody knows both are `add`. The rest as in services/access/may-do.ts.
  */
-export type RouteAccess = 'public' | 'status' | 'stream' | 'add' | 'list' | 'manage'
+export type RouteAccess = 'public' | 'status' | 'stream' | 'add' | 'list' | 'manage' | 'relay'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -29,6 +29,10 @@ declare module 'fastify' {
     access?: RouteAccess
     /** A GET of it is a stream, of which there may be so many at a time. */
     isStream?: boolean
+    /** Pages of others that may call this route, by their origin, beside those of ALLOWED_ORIGINS. */
+    pages?: (origin: string) => boolean
+    /** It does something for a GET, so that it matters which page of others makes a browser send one. */
+    isChanging?: boolean
   }
   interface FastifyInstance {
     access: Access
@@ -128,15 +132,16 @@ export default fp(async function access (fastify) {
 
   // After the route's own onRequest: a refusal has the route's CORS headers. Before any body is read.
   fastify.addHook('preParsing', async (request, reply, payload) => {
-    const { access: wanted } = request.routeOptions.config
+    const { access: wanted, isChanging } = request.routeOptions.config
     const secret = secrets.get(request.raw)
     if (secret !== undefined && !await secretPaths.has(secret)) gate.refuseSecret(secret, request.ip)
     // A path that is no route tells nothing.
     if (wanted === undefined) return payload
     if (!reading.has(request.method)) gate.guard(askingOf(request), access.identityOf(request))
+    else if (isChanging === true) gate.guardGet(askingOf(request), access.identityOf(request))
     if (wanted === 'public') return payload
     const infohash = infohashOf(request)
-    if (wanted === 'list' || wanted === 'manage') access.require(request, wanted)
+    if (wanted === 'list' || wanted === 'manage' || wanted === 'relay') access.require(request, wanted)
     // One that is none gets the answer that says so; where it comes with the query or the body, the route asks.
     else if (infohash !== null) await access.admit(request, wanted, infohash)
     else if (wanted === 'add' && access.identityOf(request).signature === null) access.require(request, 'add')
@@ -202,8 +207,8 @@ export function takeSecretPath (request: IncomingMessage): string {
 }
 
 /** Asked for after the secret was found to count. */
-export function askingOf ({ raw, headers, ip, url }: FastifyRequest): Asking {
-  return { peer: raw.socket.remoteAddress, client: ip, headers, secret: secrets.get(raw) ?? null, signature: signatureOf(url) }
+export function askingOf ({ raw, headers, ip, url, routeOptions }: FastifyRequest): Asking {
+  return { peer: raw.socket.remoteAddress, client: ip, headers, secret: secrets.get(raw) ?? null, signature: signatureOf(url), pages: routeOptions.config.pages }
 }
 
 function infohashOf ({ params }: FastifyRequest): string | null {

@@ -19,6 +19,7 @@ const tags = [
   { name: 'events', description: 'What happens, while it happens' },
   { name: 'access', description: 'Log in, and let others in' },
   { name: 'cache', description: 'What is on the disk' },
+  { name: 'stremio server', description: "What Stremio's apps call on port 11470" },
   { name: 'server', description: 'For probes, for people, for programs' }
 ]
 
@@ -65,7 +66,7 @@ export default fp<{ readonly schemas: readonly TSchema[] }>(async function opena
     transform ({ schema, url, route }) {
       const { access = 'manage' } = route.config ?? {}
       const response = { ...schema?.response ?? {} }
-      const security = access === 'public' ? [] : access === 'list' || access === 'manage' ? owners : everybody
+      const security = access === 'public' ? [] : access === 'list' || access === 'manage' || access === 'relay' ? owners : everybody
       return { schema: { ...schema, security, response: { ...refusals(access, response), ...response, default: anyOther } }, url }
     },
     // By the names that they were registered under.

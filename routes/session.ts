@@ -9,7 +9,7 @@ import type { Identity } from '../services/access/gate.ts'
 const tags = ['access']
 
 const sessionSchema = Type.Object({
-  may: listOf(oneOf(['stream', 'add', 'list', 'manage']), { description: 'stream what is known, add more, see what is here, change it' }),
+  may: listOf(oneOf(['stream', 'add', 'list', 'manage', 'relay']), { description: 'stream what is known, add more, see what is here, change it, have URLs fetched' }),
   loginNeeded: Type.Boolean({ description: 'the token would allow more' }),
   isLoggedIn: Type.Boolean({ description: 'by the cookie of a login' })
 })

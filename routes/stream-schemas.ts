@@ -88,15 +88,21 @@ export const playlistAnswers = {
   ...errors({ 400: 'fileIndex is no whole number', 404: 'nobody has its metadata, or it has no such file' }, corsHeaders)
 }
 
-export const preflightAnswers = {
-  204: nothing('go ahead', {
-    ...corsHeaders,
-    'Access-Control-Allow-Methods': text('GET, HEAD, OPTIONS'),
-    'Access-Control-Allow-Headers': text('what a request may have'),
-    'Access-Control-Max-Age': text('seconds'),
-    'Access-Control-Allow-Private-Network': text('true, where the browser asks')
-  }),
-  ...errors({})
+export const preflightAnswers = preflightAnswersWith({})
+
+/** As `preflightAnswers`, with headers beside those. */
+export function preflightAnswersWith (headers: object) {
+  return {
+    204: nothing('go ahead', {
+      ...corsHeaders,
+      ...headers,
+      'Access-Control-Allow-Methods': text('what it may be asked with'),
+      'Access-Control-Allow-Headers': text('what a request may have'),
+      'Access-Control-Max-Age': text('seconds'),
+      'Access-Control-Allow-Private-Network': text('true, where the browser asks')
+    }),
+    ...errors({})
+  }
 }
 
 const reason = Type.Object({ code: Type.String(), message: Type.String() })

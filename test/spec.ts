@@ -103,10 +103,15 @@ export class Spec {
   }
 }
 
+/** The path in the document of a route that was registered with this pattern. */
+export function documentPath (pattern: string): string {
+  return pattern.replace(/:(\w+)(\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))?/g, '{$1}').replace(/\*$/, '{*}')
+}
+
 /** The path of an operation with these values in it, encoded; those that are not given have their examples. */
 export function fill (path: string, operation: Operation, values: Readonly<Record<string, string>> = {}): string {
   const parameters = operation.parameters ?? []
-  return path.replace(/\{(\w+)\}/g, (_match, name: string) => {
+  return path.replace(/\{([\w*]+)\}/g, (_match, name: string) => {
     const parameter = parameters.find((candidate) => candidate.in === 'path' && candidate.name === name)
     return encodeURIComponent(values[name] ?? String(parameter?.example ?? 'x'))
   })

@@ -35,6 +35,8 @@ export interface Asking {
   /** A secret that counts. */
   readonly secret: string | null
   readonly signature: UrlSignature | null
+  /** Pages of others that the route lets in beside those of ALLOWED_ORIGINS, by their origin; absent: none. */
+  readonly pages?: ((origin: string) => boolean) | undefined
 }
 
 /** What a request has shown. */
@@ -72,7 +74,7 @@ export class Gate {
   }
 
   /** What a browser adds, and what an address is: whichever page it is that asks. */
-  #ambient ({ peer, headers }: Asking): { readonly proofs: readonly Proof[], readonly flaw: Refused | null } {
+  #ambient ({ peer, headers, pages }: Asking): { readonly proofs: readonly Proof[], readonly flaw: Refused | null } {
     const { trustsNobody, sessions, names } = this.#options
     const session = sessionOf(textOf(headers.cookie))
     const proofs: Proof[] = [
@@ -82,15 +84,27 @@ export class Gate {
     if (proofs.length === 0) return { proofs, flaw: null }
     if (!isOwnHost(textOf(headers.host), names)) return { proofs: [], flaw: strangeHost(headers) }
     const origin = originOf(textOf(headers.origin), textOf(headers.host), names)
-    if (origin !== 'own' && origin !== 'listed') return { proofs: [], flaw: strangeOrigin(headers) }
+    if (origin !== 'own' && origin !== 'listed' && !isLetIn(headers, pages)) return { proofs: [], flaw: strangeOrigin(headers) }
     return { proofs, flaw: null }
   }
 
   /** Throws Refused for a request to change something that a page of somebody else's may have made a browser send. */
-  guard ({ headers }: Asking, { isExplicit }: Identity): void {
+  guard ({ headers, pages }: Asking, { isExplicit }: Identity): void {
     const { names } = this.#options
-    if (originOf(textOf(headers.origin), textOf(headers.host), names) === 'foreign') throw strangeOrigin(headers)
+    if (originOf(textOf(headers.origin), textOf(headers.host), names) === 'foreign' && !isLetIn(headers, pages)) throw strangeOrigin(headers)
     if (!isExplicit && !isOwnHost(textOf(headers.host), names)) throw strangeHost(headers)
+  }
+
+  /**
+   * As `guard`, for a GET that does something: an image or a video of any page makes a browser send one without an Origin.
+   * Told by what the browser says of it (Fetch Metadata; only to https and this machine), and by the Referer.
+   */
+  guardGet ({ headers, pages }: Asking, { isExplicit }: Identity): void {
+    const { names } = this.#options
+    if (isExplicit || headers.origin !== undefined || !/^(?:cross|same)-site$/.test(textOf(headers['sec-fetch-site']) ?? '')) return
+    const origin = URL.parse(textOf(headers.referer) ?? '')?.origin ?? 'null'
+    const from = originOf(origin, textOf(headers.host), names)
+    if (from !== 'own' && from !== 'listed' && pages?.(origin) !== true) throw strangeOrigin({ origin })
   }
 
   /** Throws Refused, with what is missing, unless this client may do it; `infohash`: with which torrent, null: with none in particular. */
@@ -102,7 +116,7 @@ export class Gate {
       if (verdict === 'valid') return
       throw verdict === 'expired' ? expired(signature) : wrongSignature()
     }
-    throw flaw ?? new Refused(401, 'TOKEN_NEEDED', reasons[action], { suggestion: action === 'stream' || action === 'add' ? `${tokenHint} ${linkHint}` : tokenHint })
+    throw flaw ?? new Refused(401, 'TOKEN_NEEDED', reasons[action], { suggestion: action === 'stream' || action === 'add' || action === 'relay' ? `${tokenHint} ${linkHint}` : tokenHint })
   }
 
   /** What links for this client have with them: its own secret path or signature, or a new signature for who may give away what he likes. */
@@ -168,7 +182,8 @@ const reasons: Readonly<Record<Action, string>> = {
   stream: 'This server streams only to those whom its owner lets in (STREAM_ACCESS).',
   add: 'This server takes new torrents only from those whom its owner lets in (STREAM_ACCESS).',
   list: 'What this server has and does is shown to its owner only.',
-  manage: 'Only the owner of this server may change it.'
+  manage: 'Only the owner of this server may change it.',
+  relay: 'This server fetches what is elsewhere only for those whom its owner lets in.'
 }
 
 function wrongSignature (): Refused {
@@ -181,6 +196,11 @@ function expired ({ expires }: UrlSignature): Refused {
 
 function wrongToken (): Refused {
   return new Refused(401, 'TOKEN_WRONG', 'This is not the API token of this server.', { suggestion: tokenHint })
+}
+
+function isLetIn ({ origin }: RequestHeaders, pages: Asking['pages']): boolean {
+  const given = textOf(origin)
+  return given !== undefined && pages?.(given) === true
 }
 
 function strangeHost (headers: RequestHeaders): Refused {

@@ -94,7 +94,7 @@ t.test('logging in sets a cookie that scripts, other sites and plain connections
   t.match(await logIn({ Host: 'films.local', Origin: 'https://films.local' }), /; Secure$/, 'behind a proxy that ends TLS')
   const cookie = (await logIn({})).split(';')[0] ?? ''
   t.match(JSON.parse((await ask(`${url}/api/session`, 'GET')).body), { data: { may: ['stream', 'add'], loginNeeded: true, isLoggedIn: false } })
-  t.match(JSON.parse((await ask(`${url}/api/session`, 'GET', { Cookie: cookie })).body), { data: { may: ['stream', 'add', 'list', 'manage'], loginNeeded: false, isLoggedIn: true } })
+  t.match(JSON.parse((await ask(`${url}/api/session`, 'GET', { Cookie: cookie })).body), { data: { may: ['stream', 'add', 'list', 'manage', 'relay'], loginNeeded: false, isLoggedIn: true } })
   const left = await ask(`${url}/api/session`, 'DELETE', { Cookie: cookie })
   t.match(JSON.parse(left.body), { data: { loginNeeded: true, isLoggedIn: false } })
   t.match(String(left.headers['set-cookie']), /^self_streme_session=; Path=\/; Max-Age=0;/)

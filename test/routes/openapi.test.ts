@@ -3,7 +3,7 @@ import t from 'tap'
 import { streamStatus } from '../../services/stream-status.ts'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
 import { startMirror } from '../mirror.ts'
-import { ask, fill, Spec } from '../spec.ts'
+import { ask, documentPath, fill, Spec } from '../spec.ts'
 import { makeTorrent, testBytes, until } from '../testnet.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
@@ -51,7 +51,7 @@ t.test('every route is in the description', async (t) => {
   const routes = app.routes.filter((route) => !undescribed.some((prefix) => route.url === prefix || (prefix.endsWith('*') && route.url.startsWith(prefix.slice(0, -1)))))
   t.ok(routes.length > 30)
   for (const { url: pattern, methods } of routes) {
-    const path = pattern.replace(/:(\w+)(\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))?/g, '{$1}')
+    const path = documentPath(pattern)
     for (const method of methods) {
       // HEAD of every GET comes by itself.
       const isThere = document.paths[path]?.[method.toLowerCase()] ?? (method === 'HEAD' ? document.paths[path]?.['get'] : undefined)
@@ -67,7 +67,7 @@ t.test('every operation answers as the description says, to what is right and to
     const name = `${method} ${path}`
     const statuses = new Set<number>()
     seen.set(name, statuses)
-    const right = await knowing(method, path, app)
+    const right = [...await knowing(method, path, app), ...bringing(method, path, torrent)]
     for (const request of [...right, ...requestsOf(method, path, operation, { infohash, torrent })]) {
       const answer = await ask(url, request)
       statuses.add(answer.status)
@@ -100,6 +100,12 @@ async function knowing (method: string, path: string, { access }: FastifyInstanc
   if (method === 'POST' && path === '/api/session') return [{ method, path, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ token: access.newToken }) }]
   if (method === 'DELETE' && path === '/api/secret-paths/{id}') return [{ method, path: `/api/secret-paths/${(await access.secretPaths.create('x'))?.path.id ?? ''}` }]
   return []
+}
+
+/** Requests that need a torrent of this test. */
+function bringing (method: string, path: string, torrent: Buffer): SpecRequest[] {
+  const headers = { 'Content-Type': 'application/json' }
+  return method === 'POST' && path === '/create' ? [{ method, path, headers, body: JSON.stringify({ blob: torrent.toString('hex') }) }] : []
 }
 
 /** What deletes comes last, the narrower first: until then there is something to answer with. */

@@ -5,6 +5,7 @@ import type { Action, Proof, StreamAccess } from '../../../services/access/may-d
 const all: readonly Proof[] = ['token', 'trusted', 'secret', 'signature']
 const everybody = [null, ...all]
 const owner: readonly Proof[] = ['token', 'trusted']
+const guests: readonly Proof[] = ['token', 'trusted', 'secret']
 const links: readonly Proof[] = ['token', 'secret', 'signature']
 
 const table: ReadonlyArray<[Action, StreamAccess, ReadonlyArray<Proof | null>]> = [
@@ -22,7 +23,10 @@ const table: ReadonlyArray<[Action, StreamAccess, ReadonlyArray<Proof | null>]> 
   ['list', 'signed', owner],
   ['manage', 'open', owner],
   ['manage', 'known', owner],
-  ['manage', 'signed', owner]
+  ['manage', 'signed', owner],
+  ['relay', 'open', guests],
+  ['relay', 'known', guests],
+  ['relay', 'signed', guests]
 ]
 
 t.test('one proof of the cell is enough, and no other helps', async (t) => {
@@ -35,6 +39,6 @@ t.test('one proof of the cell is enough, and no other helps', async (t) => {
 t.test('what a client may is told in the order of the table', async (t) => {
   t.same(allowed(new Set(), 'open'), ['public', 'stream', 'add'])
   t.same(allowed(new Set(), 'signed'), ['public'])
-  t.same(allowed(new Set<Proof>(['token']), 'signed'), ['public', 'stream', 'add', 'list', 'manage'])
-  t.same(allowed(new Set<Proof>(['secret']), 'signed'), ['public', 'stream', 'add'])
+  t.same(allowed(new Set<Proof>(['token']), 'signed'), ['public', 'stream', 'add', 'list', 'manage', 'relay'])
+  t.same(allowed(new Set<Proof>(['secret']), 'signed'), ['public', 'stream', 'add', 'relay'])
 })
