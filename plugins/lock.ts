@@ -5,9 +5,9 @@ import { DirectoryInUse, lockDirectory } from '../services/cache/directory-lock.
 export default fp(async function lock (fastify) {
   const { TORRENT_DOWNLOAD_PATH: directory, CACHE_READ_ONLY } = fastify.config
   if (CACHE_READ_ONLY) {
-    // What changes something is for the server that writes, whichever route it is.
+    // What changes something is for the server that writes, whichever route it is; a login changes nothing.
     fastify.addHook('onRequest', async (request, reply) => {
-      if (request.routeOptions.url?.startsWith('/api/') !== true || ['GET', 'HEAD', 'OPTIONS'].includes(request.method)) return
+      if (request.routeOptions.url?.startsWith('/api/') !== true || ['GET', 'HEAD', 'OPTIONS'].includes(request.method) || request.routeOptions.config.access === 'public') return
       return await reply.code(403).header('Cache-Control', 'no-store').send({
         error: 'Read only', message: 'This server runs with CACHE_READ_ONLY=true: it adds, deletes and changes nothing. Ask the one that writes to its download directory.'
       })

@@ -1,10 +1,13 @@
 import { request } from 'node:http'
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
 import { startMirror } from '../mirror.ts'
-import { makeTorrent, testBytes, until } from '../testnet.ts'
+import { startServer } from '../server-process.ts'
+import { makeTorrent, temporaryDirectory, testBytes, until } from '../testnet.ts'
 import type { FastifyServerOptions } from 'fastify'
 import type { Test } from 'tap'
 import type { TestApp } from '../helper.ts'
@@ -28,6 +31,19 @@ async function setUp (t: Test, env: Record<string, string> = {}, logger: Fastify
 }
 
 const linesOf = (playlist: string): string[] => playlist.split('\n').filter((line) => line.startsWith('http'))
+
+t.test('the first start prints a login link, once and not in the log; the next does not', async (t) => {
+  const home = await temporaryDirectory(t)
+  const first = await startServer(t, { LOG_FORMAT: 'json' }, home)
+  const [, made = ''] = await until('the link is printed', () => /Log in as the owner .*: http:\/\/localhost:\d+\/login#token=([\w-]{43})\n/.exec(first.output()))
+  t.equal(made, (await readFile(join(home, 'cache', '.self-streme', 'api-token'), 'utf8')).trim())
+  t.equal(first.output().split(made).length, 2)
+  t.equal((await fetch(`${first.url}/api/torrents`, { headers: { Via: 'x', Authorization: `Bearer ${made}` } })).status, 200)
+  await first.stop('SIGTERM')
+  const second = await startServer(t, {}, home)
+  t.notMatch(second.output(), /Log in|token=/)
+  t.notOk(second.output().includes(made))
+})
 
 t.test('the links that the API gives its owner play in any player, for this torrent only', async (t) => {
   const { url, torrent, other } = await setUp(t)

@@ -186,6 +186,26 @@ t.test('a route that does not say who may use it keeps the server from starting'
   await t.rejects(async () => { await app.ready() }, /GET \/forgotten.*access/)
 })
 
+t.test('whoever looks at a request sees no secret in its address', async (t) => {
+  const app = await appOf(t, {})
+  app.get('/echo', { config: { access: 'public' } }, async ({ url, originalUrl, raw }) => ({ url, originalUrl, raw: raw.url }))
+  t.same((await app.inject(`${await secretPathOf(app)}/echo?a=b`)).json(), { url: '/echo?a=b', originalUrl: '/echo?a=b', raw: '/echo?a=b' })
+})
+
+t.test('a server that writes nothing takes the token and the secret paths of the one that does, and logins', async (t) => {
+  const app = await appOf(t, { STREAM_ACCESS: 'signed' })
+  const secretPath = await secretPathOf(app)
+  const { TORRENT_DOWNLOAD_PATH } = app.config
+  const reader = await startApp(t, { TORRENT_DOWNLOAD_PATH, STREAM_ACCESS: 'signed', CACHE_READ_ONLY: 'true' })
+  t.equal(reader.app.access.newToken, null)
+  t.equal((await fetch(`${reader.url}${secretPath}/stream/proxy/${cached}`, { method: 'HEAD' })).status, 200)
+  const login = await fetch(`${reader.url}/api/session`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ token: await tokenOf(app) }) })
+  t.equal(login.status, 200)
+  const cookie = String(login.headers.get('set-cookie')).split(';')[0] ?? ''
+  t.equal((await fetch(`${reader.url}/stream/proxy/${cached}`, { method: 'HEAD', headers: { cookie } })).status, 200)
+  t.equal((await fetch(`${reader.url}/api/secret-paths`, { method: 'POST', headers: { cookie, 'Content-Type': 'application/json' }, body: '{"name":"x"}' })).status, 403)
+})
+
 t.test('who is refused is told why, and what to do', async (t) => {
   const { url } = await startApp(t, { API_TOKEN: token, STREAM_ACCESS: 'signed' })
   const ask = async (path: string, headers: Record<string, string> = {}) => {
