@@ -115,8 +115,8 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(keptSource)
 
   await app.register(torrentList)
-  await app.register(access)
   await app.register(browsers)
+  await app.register(access)
   await app.register(subtitles)
   await app.register(liveEvents)
   await app.register(preloads)

@@ -130,11 +130,15 @@ export default fp(async function access (fastify) {
   }
   fastify.decorate('access', access)
 
+  // Before anything can answer: below a secret that does not count there is nothing.
+  fastify.addHook('onRequest', async (request) => {
+    const secret = secrets.get(request.raw)
+    if (secret !== undefined && !await secretPaths.has(secret)) gate.refuseSecret(secret, request.ip)
+  })
+
   // After the route's own onRequest: a refusal has the route's CORS headers. Before any body is read.
   fastify.addHook('preParsing', async (request, reply, payload) => {
     const { access: wanted, isChanging } = request.routeOptions.config
-    const secret = secrets.get(request.raw)
-    if (secret !== undefined && !await secretPaths.has(secret)) gate.refuseSecret(secret, request.ip)
     // A path that is no route tells nothing.
     if (wanted === undefined) return payload
     if (!reading.has(request.method)) gate.guard(askingOf(request), access.identityOf(request))
