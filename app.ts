@@ -52,7 +52,9 @@ import streamByName from './routes/stream-by-name.ts'
 import stremioAddon from './routes/stremio-addon.ts'
 import stremioServer from './routes/stremio-server.ts'
 import stremioServerFiles from './routes/stremio-server-files.ts'
+import stremioServerProxy from './routes/stremio-server-proxy.ts'
 import stremioServerTorrents from './routes/stremio-server-torrents.ts'
+import stremioServerUrls from './routes/stremio-server-urls.ts'
 import subtitleRoutes from './routes/subtitles.ts'
 import torrentHealthRoute from './routes/torrent-health.ts'
 import torrentRoutes from './routes/torrents.ts'
@@ -132,6 +134,8 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(stremioServer)
   await app.register(stremioServerTorrents)
   await app.register(stremioServerFiles)
+  await app.register(stremioServerUrls)
+  await app.register(stremioServerProxy)
   await app.register(torrentRoutes)
   await app.register(subtitleRoutes)
   await app.register(preloadRoutes)

@@ -15,7 +15,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 /** What a Stremio client's address of a file says. */
 export interface FileAsked {
   readonly infoHash: string
-  /** The index, `-1`, or the first part of a path in the torrent. */
+  /** The index, `-1`, or the first part of a path in the torrent; empty: the default file. */
   readonly idx: string
   /** What comes behind it: of an index nothing that counts. */
   readonly rest?: string
@@ -76,6 +76,7 @@ export default stremioServerFiles
  * not say it. Throws NothingServes, or FILE_INDEX.
  */
 export async function fileIndexAsked (request: FastifyRequest, reply: FastifyReply, { infoHash, idx, rest = '', tr = [], f = [] }: FileAsked): Promise<string | undefined> {
+  if (idx === '') return undefined
   const isGuess = idx === '-1'
   if (/^-?\d{1,15}$/.test(idx) && !isGuess) return idx
   if (isGuess && f.length === 0) return undefined

@@ -67,7 +67,7 @@ t.test('every operation answers as the description says, to what is right and to
     const name = `${method} ${path}`
     const statuses = new Set<number>()
     seen.set(name, statuses)
-    const right = [...await knowing(method, path, app), ...bringing(method, path, torrent)]
+    const right = [...await knowing(method, path, app), ...bringing(method, path, { infohash, torrent, url })]
     for (const request of [...right, ...requestsOf(method, path, operation, { infohash, torrent })]) {
       const answer = await ask(url, request)
       statuses.add(answer.status)
@@ -102,10 +102,14 @@ async function knowing (method: string, path: string, { access }: FastifyInstanc
   return []
 }
 
-/** Requests that need a torrent of this test. */
-function bringing (method: string, path: string, torrent: Buffer): SpecRequest[] {
+/** Requests that need the torrent of this test, or the address of its server. */
+function bringing (method: string, path: string, { infohash, torrent, url }: { infohash: string, torrent: Buffer, url: string }): SpecRequest[] {
   const headers = { 'Content-Type': 'application/json' }
-  return method === 'POST' && path === '/create' ? [{ method, path, headers, body: JSON.stringify({ blob: torrent.toString('hex') }) }] : []
+  const subtitles = encodeURIComponent(`/api/torrents/${infohash}/subtitles/1`)
+  if (method === 'POST' && path === '/create') return [{ method, path, headers, body: JSON.stringify({ blob: torrent.toString('hex') }) }]
+  if (path === '/subtitles.vtt') return [{ method, path: `${path}?from=${subtitles}` }]
+  if (path === '/subtitlesTracks') return [{ method, path: `${path}?subsUrl=${subtitles}` }]
+  return path.startsWith('/proxy/') ? [{ method, path: `/proxy/d=${encodeURIComponent(url)}/${infohash}/0` }] : []
 }
 
 /** What deletes comes last, the narrower first: until then there is something to answer with. */
