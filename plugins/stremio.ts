@@ -1,5 +1,6 @@
 import fp from 'fastify-plugin'
 import { newHop } from '../services/download/via.ts'
+import { Alternatives } from '../services/stremio/alternatives.ts'
 import { Library } from '../services/stremio/library.ts'
 import { Upstreams } from '../services/stremio/upstreams.ts'
 
@@ -9,6 +10,8 @@ declare module 'fastify' {
     library: Library
     /** Other addons, whose torrents become streams of this server. */
     upstreams: Upstreams
+    /** Torrents that play in place of others. */
+    alternatives: Alternatives
     /** This server's name in the `Via` of what it asks other addons. */
     addonHop: string
   }
@@ -19,5 +22,6 @@ export default fp(async function stremio (fastify) {
   const hop = newHop()
   fastify.decorate('library', new Library({ list, torrents }))
   fastify.decorate('addonHop', hop)
+  fastify.decorate('alternatives', new Alternatives())
   fastify.decorate('upstreams', new Upstreams({ fetcher, cache, torrents, health, hop, log }))
 }, { name: 'stremio', dependencies: ['torrent-list', 'torrents', 'fetcher', 'cache', 'torrent-health'] })

@@ -3,10 +3,10 @@ import { asCoded } from '../services/errors.ts'
 import { corsHeaders, preflightHeaders } from '../services/http/cors.ts'
 import { NothingServes } from '../services/source-walk.ts'
 import { parseMagnet } from '../services/torrent/magnet.ts'
-import { answerStreamError } from '../plugins/errors.ts'
 import { infoHash, mockHash, trackersQuery } from './schemas.ts'
+import { answerWithNotice } from './send-notice.ts'
 import { isYes, sendStream, wantedOf } from './stream-request.ts'
-import { download, preflightAnswers, rangeHeaders, streamAnswers, tags } from './stream-schemas.ts'
+import { addonQuery, download, preflightAnswers, rangeHeaders, streamAnswers, tags } from './stream-schemas.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyError } from 'fastify'
 import type { Magnet } from '../services/torrent/magnet.ts'
@@ -25,7 +25,7 @@ const namedSchema = {
     name: Type.String({ examples: ['film.mp4'] })
   }),
   headers: rangeHeaders,
-  querystring: Type.Object({ download, tr: trackersQuery }),
+  querystring: Type.Object({ download, tr: trackersQuery, ...addonQuery }),
   response: streamAnswers
 }
 
@@ -49,7 +49,7 @@ const preflightSchema = { tags, summary: 'Preflight: any page may play it', resp
  */
 const streamByName: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.addHook('onRequest', async (_request, reply) => { reply.headers(corsHeaders) })
-  fastify.setErrorHandler<FastifyError>(answerStreamError)
+  fastify.setErrorHandler<FastifyError>(answerWithNotice)
 
   for (const [path, schema] of [[namedPath, { ...preflightSchema, params: namedSchema.params }], [magnetPath, preflightSchema]] as const) {
     fastify.options(path, { schema, config: { access: 'public' } }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
@@ -63,7 +63,7 @@ const streamByName: FastifyPluginAsyncTypebox = async (fastify) => {
     exposeHeadRoute: false,
     async handler (request, reply) {
       const { infoHash, fileIndex } = request.params
-      return await sendStream(request, reply, wantedOf(request, { infoHash, fileIndex, tr: request.query.tr }), isYes(request.query.download))
+      return await sendStream(request, reply, wantedOf(request, { infoHash, fileIndex, tr: request.query.tr }), isYes(request.query.download), request.query.alt)
     }
   })
 

@@ -2,18 +2,22 @@ import { realpath } from 'node:fs/promises'
 import { hopsOf } from '../services/download/via.ts'
 import { formatBytes } from '../services/format.ts'
 import { streamBody } from '../services/http/body.ts'
+import { readField } from '../services/http/conditional.ts'
 import { contentTypeOf } from '../services/http/content-type.ts'
 import { planResponse } from '../services/http/plan-response.ts'
 import { parseRangeHead } from '../services/http/range.ts'
 import { isForProxy, sendfileHeader } from '../services/http/sendfile.ts'
 import { NothingServes } from '../services/source-walk.ts'
+import { parseAlternatives } from '../services/stremio/alternatives.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
 import { trackerUrls } from '../services/torrent/urls.ts'
 import { sendBody } from './send-body.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Representation } from '../services/http/plan-response.ts'
 import type { SourceFile, StreamRequest } from '../services/source.ts'
+import type { SourceChain } from '../services/source-chain.ts'
 import type { Walked } from '../services/source-walk.ts'
+import type { Opened } from '../services/stremio/alternatives.ts'
 
 const MAX_TRACKERS = 20
 
@@ -38,13 +42,16 @@ export function wantedOf (request: FastifyRequest, asked: Asked): StreamRequest 
   }
 }
 
-/** Opens what is wanted and answers with it, ranges and conditions included. Throws NothingServes before anything was sent. */
-export async function sendStream (request: FastifyRequest, reply: FastifyReply, wanted: StreamRequest, isDownload: boolean): Promise<unknown> {
+/**
+ * Opens what is wanted, or one of `alt` (HASH:IDX) in its place, and answers with it, ranges and conditions included. Throws
+ * NothingServes before anything was sent.
+ */
+export async function sendStream (request: FastifyRequest, reply: FastifyReply, asked: StreamRequest, isDownload: boolean, alt: readonly string[] = []): Promise<unknown> {
   const { sources, nextVideos } = request.server
   const signal = AbortSignal.any([signalOfReply(reply), sources.closing])
+  request.log.debug({ infohash: asked.infohash }, `[Hybrid] Getting stream for ${asked.infohash}`)
+  const { wanted, walked } = alt.length === 0 ? { wanted: asked, walked: await sources.open(asked, signal) } : await openFirst(request, asked, alt, signal)
   const fields = { infohash: wanted.infohash }
-  request.log.debug(fields, `[Hybrid] Getting stream for ${wanted.infohash}`)
-  const walked = await sources.open(wanted, signal)
   const { file } = walked
   const representation: Representation = {
     lengthBytes: file.lengthBytes,
@@ -72,6 +79,15 @@ export async function sendStream (request: FastifyRequest, reply: FastifyReply, 
     // The one that was opened may have died before its first byte.
     reply.header('X-Stream-Source', walked.engaged())
   })
+}
+
+async function openFirst (request: FastifyRequest, asked: StreamRequest, alt: readonly string[], signal: AbortSignal): Promise<Opened<Awaited<ReturnType<SourceChain['open']>>>> {
+  const { sources, alternatives, access, config } = request.server
+  const { head } = asked
+  const others = parseAlternatives(alt).map((other) => ({ ...asked, ...other }))
+  const isStart = head === null || ('start' in head && head.start === 0)
+  const isAllowed = async (infohash: string): Promise<boolean> => await access.admit(request, 'stream', infohash).then(() => true, () => false)
+  return await alternatives.open([asked, ...others], { isStart, ifRange: readField(request.headers, 'if-range') }, { open: async (wanted, signal) => await sources.open(wanted, signal), isAllowed, turnMs: config.P2P_TIMEOUT }, signal)
 }
 
 /** The header that has the reverse proxy send the file; null: the server does. */

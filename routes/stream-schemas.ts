@@ -7,6 +7,12 @@ export const tags = ['stream']
 export const fileIndex = Type.Optional(Type.String({ description: "a whole number: zero-based, in the torrent's own order; default: its largest video", examples: ['0'] }))
 export const download = Type.Optional(Type.String({ description: 'true: offer the file for saving', examples: ['true'] }))
 
+/** What the URLs of the addon have. */
+export const addonQuery = {
+  notice: Type.Optional(Type.String({ description: '1: a start that fails is told by a short video, for TVs', examples: ['1'] })),
+  alt: Type.Optional(Type.Array(Type.String(), { description: 'HASH:IDX: what to play where this one does not start; the first 3 count. Never once it has begun' }))
+}
+
 const text = (description: string) => ({ type: 'string', description })
 
 /** RFC 9110 sections 13 and 14. */
@@ -33,6 +39,7 @@ const validators = {
 const sourceHeaders = {
   'X-Stream-Source': text('cache, p2p, http-fallback or mock: the source engaged when the first byte left'),
   'X-Stream-Verified': text('true: every byte is checked against the torrent'),
+  'X-Stream-Notice': text('this is not the file, but a short video that says why there is none'),
   'Server-Timing': text('what the start cost in each source, in milliseconds')
 }
 const embedding = { 'Cross-Origin-Resource-Policy': text('cross-origin'), 'X-Content-Type-Options': text('nosniff') }

@@ -1,10 +1,10 @@
 import { Type } from 'typebox'
 import { corsHeaders, preflightHeaders } from '../services/http/cors.ts'
 import { streamStatus } from '../services/stream-status.ts'
-import { answerStreamError } from '../plugins/errors.ts'
 import { infoHashParams, trackersQuery } from './schemas.ts'
+import { answerWithNotice } from './send-notice.ts'
 import { infohashOf, isYes, sendStream, wantedOf } from './stream-request.ts'
-import { download, fileIndex, preflightAnswers, rangeHeaders, statusAnswers, streamAnswers, tags } from './stream-schemas.ts'
+import { addonQuery, download, fileIndex, preflightAnswers, rangeHeaders, statusAnswers, streamAnswers, tags } from './stream-schemas.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyError } from 'fastify'
 
@@ -16,7 +16,7 @@ const schema = {
   summary: "A torrent's file, from whichever source delivers it",
   headers: rangeHeaders,
   params: infoHashParams,
-  querystring: Type.Object({ fileIndex, download, tr: trackersQuery }),
+  querystring: Type.Object({ fileIndex, download, tr: trackersQuery, ...addonQuery }),
   response: streamAnswers
 }
 const statusSchema = { tags, summary: 'Why a stream plays or does not', description: 'Asks no source, and starts nothing.', params: infoHashParams, response: statusAnswers }
@@ -25,7 +25,7 @@ const preflightSchema = { tags, summary: 'Preflight: any page may play it', para
 /** The product: a torrent's file over HTTP, from whichever source delivers it. */
 const stream: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.addHook('onRequest', async (_request, reply) => { reply.headers(corsHeaders) })
-  fastify.setErrorHandler<FastifyError>(answerStreamError)
+  fastify.setErrorHandler<FastifyError>(answerWithNotice)
 
   fastify.options(path, { schema: preflightSchema, config: { access: 'public' } }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
 
@@ -42,8 +42,8 @@ const stream: FastifyPluginAsyncTypebox = async (fastify) => {
     config: { access: 'stream', isStream: true },
     exposeHeadRoute: false,
     async handler (request, reply) {
-      const { download, ...query } = request.query
-      return await sendStream(request, reply, wantedOf(request, { ...request.params, ...query }), isYes(download))
+      const { download, alt, ...query } = request.query
+      return await sendStream(request, reply, wantedOf(request, { ...request.params, ...query }), isYes(download), alt)
     }
   })
 }

@@ -122,7 +122,8 @@ const http = {
 }
 
 const stremio = {
-  UPSTREAM_ADDONS: list([], 'manifest-urls', 'Stremio addons, by the addresses of their manifests, whose torrents the addon of this server offers as its own streams. Each of them learns what you look for.', secret)
+  UPSTREAM_ADDONS: list([], 'manifest-urls', 'Stremio addons, by the addresses of their manifests, whose torrents the addon of this server offers as its own streams. Each of them learns what you look for.', secret),
+  STREAM_NOTICES: flag(true, 'Tell people at a TV why a stream does not start by a short video: those who play by the addon. false: by an error of the player.')
 }
 
 /** The variables by topic, in the order in which a reader wants them. */
