@@ -12,6 +12,7 @@ import errors, { answerClientError, answerFrameworkError, requestIds } from './p
 import events from './plugins/events.ts'
 import fetcher from './plugins/fetcher.ts'
 import liveEvents from './plugins/live-events.ts'
+import forwarded from './plugins/forwarded.ts'
 import lock from './plugins/lock.ts'
 import metadata from './plugins/metadata.ts'
 import metrics from './plugins/metrics.ts'
@@ -50,6 +51,7 @@ import session from './routes/session.ts'
 import stream from './routes/stream.ts'
 import streamByName from './routes/stream-by-name.ts'
 import stremioAddon from './routes/stremio-addon.ts'
+import stremioInstall from './routes/stremio-install.ts'
 import stremioServer from './routes/stremio-server.ts'
 import stremioServerFiles from './routes/stremio-server-files.ts'
 import stremioServerProxy from './routes/stremio-server-proxy.ts'
@@ -118,6 +120,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
 
   await app.register(torrentList)
   await app.register(browsers)
+  await app.register(forwarded)
   await app.register(access)
   await app.register(subtitles)
   await app.register(liveEvents)
@@ -131,6 +134,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(streamByName)
   await app.register(playlist)
   await app.register(stremioAddon)
+  await app.register(stremioInstall)
   await app.register(stremioServer)
   await app.register(stremioServerTorrents)
   await app.register(stremioServerFiles)

@@ -6,7 +6,7 @@ import { SecretPaths, splitSecret } from '../services/access/secret-paths.ts'
 import { Sessions } from '../services/access/sessions.ts'
 import { Refused } from '../services/access/refused.ts'
 import { StreamLimit } from '../services/access/stream-limit.ts'
-import { openSecret } from '../services/access/token.ts'
+import { keyFor, openSecret } from '../services/access/token.ts'
 import { UrlSigner, signatureOf } from '../services/access/url-signer.ts'
 import { steadyClock } from '../services/clock.ts'
 import { isMockHash } from '../services/mock/mock-hashes.ts'
@@ -45,6 +45,8 @@ export interface Access {
   readonly sessions: Sessions
   readonly gate: Gate
   readonly signer: UrlSigner
+  /** A key of its own for this purpose, the same after a restart. */
+  keyFor (purpose: string): Buffer
   readonly secretPaths: SecretPaths
   /** What links for those who may list everything have with them. */
   readonly ownerGrant: Grant
@@ -76,7 +78,8 @@ export default fp(async function access (fastify) {
   const options = { isReadOnly: config.CACHE_READ_ONLY, log }
   const { value: token, isNew } = config.API_TOKEN === null ? await openSecret(directory, 'api-token', options) : { value: config.API_TOKEN, isNew: false }
   if (token.length < LONG_TOKEN) log.warn({}, `API_TOKEN has ${token.length} characters and might be guessed: take ${LONG_TOKEN} random ones, such as openssl rand -hex 16 gives, or leave it unset`)
-  const signer = new UrlSigner(config.STREAM_SIGNING_KEY ?? (await openSecret(directory, 'signing-key', options)).value)
+  const signingKey = config.STREAM_SIGNING_KEY ?? (await openSecret(directory, 'signing-key', options)).value
+  const signer = new UrlSigner(signingKey)
   const secretPaths = await SecretPaths.open(directory, options)
   const sessions = new Sessions(token)
   const gate = new Gate({
@@ -105,6 +108,7 @@ export default fp(async function access (fastify) {
     sessions,
     gate,
     signer,
+    keyFor: (purpose) => keyFor(purpose, signingKey),
     secretPaths,
     ownerGrant: config.STREAM_ACCESS === 'open' ? {} : { queryFor: (infohash) => signer.sign(infohash) },
     grantOf (request) {

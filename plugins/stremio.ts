@@ -1,5 +1,6 @@
 import fp from 'fastify-plugin'
 import { newHop } from '../services/download/via.ts'
+import { SettingsSeal } from '../services/stremio/addon-settings.ts'
 import { Alternatives } from '../services/stremio/alternatives.ts'
 import { Library } from '../services/stremio/library.ts'
 import { Upstreams } from '../services/stremio/upstreams.ts'
@@ -12,6 +13,8 @@ declare module 'fastify' {
     upstreams: Upstreams
     /** Torrents that play in place of others. */
     alternatives: Alternatives
+    /** Settings of the addon, in addresses. */
+    addonSeal: SettingsSeal
     /** This server's name in the `Via` of what it asks other addons. */
     addonHop: string
   }
@@ -22,6 +25,7 @@ export default fp(async function stremio (fastify) {
   const hop = newHop()
   fastify.decorate('library', new Library({ list, torrents }))
   fastify.decorate('addonHop', hop)
+  fastify.decorate('addonSeal', new SettingsSeal(fastify.access.keyFor('addon settings')))
   fastify.decorate('alternatives', new Alternatives())
   fastify.decorate('upstreams', new Upstreams({ fetcher, cache, torrents, health, hop, log }))
-}, { name: 'stremio', dependencies: ['torrent-list', 'torrents', 'fetcher', 'cache', 'torrent-health'] })
+}, { name: 'stremio', dependencies: ['torrent-list', 'torrents', 'fetcher', 'cache', 'torrent-health', 'access'] })

@@ -34,6 +34,7 @@ const pages: FastifyPluginAsyncTypebox = async (fastify) => {
     fastify.get(url, { schema }, async (_request, reply) => await reply.sendFile('index.html'))
   }
   fastify.get('/login', { schema: { ...schema, summary: 'The page to log in' } }, async (_request, reply) => await reply.sendFile('login.html'))
+  fastify.get('/configure', { schema: { ...schema, summary: 'The page to install the Stremio addon' } }, async (_request, reply) => await reply.sendFile('configure.html'))
 }
 
 export default pages

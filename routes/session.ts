@@ -11,7 +11,8 @@ const tags = ['access']
 const sessionSchema = Type.Object({
   may: listOf(oneOf(['stream', 'add', 'list', 'manage', 'relay']), { description: 'stream what is known, add more, see what is here, change it, have URLs fetched' }),
   loginNeeded: Type.Boolean({ description: 'the token would allow more' }),
-  isLoggedIn: Type.Boolean({ description: 'by the cookie of a login' })
+  isLoggedIn: Type.Boolean({ description: 'by the cookie of a login' }),
+  isProxyIgnored: Type.Boolean({ description: 'requests come through a proxy that neither BASE_URL nor TRUST_PROXY tells of: links may be wrong' })
 })
 const cookie = { 'Set-Cookie': { type: 'string', description: 'HttpOnly, SameSite=Strict; Secure behind https' } }
 
@@ -50,7 +51,7 @@ const session: FastifyPluginAsyncTypebox = async (fastify) => {
 
   function present (identity: Identity) {
     const may = gate.allowed(identity).filter((action) => action !== 'public')
-    return { may, loginNeeded: may.length < 4, isLoggedIn: identity.proofs.has('token') && !identity.isExplicit }
+    return { may, loginNeeded: may.length < 4, isLoggedIn: identity.proofs.has('token') && !identity.isExplicit, isProxyIgnored: fastify.forwarded.isIgnored }
   }
 
   function cookieOf ({ protocol, headers }: FastifyRequest) {

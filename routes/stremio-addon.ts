@@ -3,6 +3,7 @@ import packageJson from '../package.json' with { type: 'json' }
 import { CodedError } from '../services/errors.ts'
 import { corsHeaders as cors, preflightHeaders } from '../services/http/cors.ts'
 import { NothingServes } from '../services/source-walk.ts'
+import { sealedForm } from '../services/stremio/addon-settings.ts'
 import { streamsOf, subtitlesOf, unknownStream } from '../services/stremio/library-streams.ts'
 import { metaOf } from '../services/stremio/library.ts'
 import { catalogId, manifestOf } from '../services/stremio/manifest.ts'
@@ -20,10 +21,16 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Metadata } from '../services/torrent/metadata.ts'
 import type { TorrentId } from '../services/stremio/protocol.ts'
+import type { UpstreamAddon } from '../services/stremio/upstreams.ts'
 
 const tags = ['stremio']
 const resources = ['catalog', 'meta', 'stream', 'subtitles'] as const
 type Resource = typeof resources[number]
+
+interface Settings {
+  readonly addons: readonly UpstreamAddon[]
+  readonly hasCatalogs: boolean
+}
 
 const params = Type.Object({
   resource: Type.String({ description: resources.join(', '), examples: ['catalog'] }),
@@ -32,8 +39,10 @@ const params = Type.Object({
 })
 const extraParams = Type.Object({ ...params.properties, extra: Type.String({ description: 'like a query: search=…&skip=100', examples: ['skip=0'] }) })
 
+const configParams = { config: Type.String({ description: 'settings, encrypted: POST /api/stremio/install makes them', examples: [`cfg-${'x'.repeat(40)}`] }) }
+
 const body = (description: string) => Type.Unsafe<object>({ description, headers: corsHeaders, content: { 'application/json': { schema: { type: 'object', additionalProperties: true } } } })
-const manifestSchema = { tags, summary: 'The manifest of the Stremio addon', response: { 200: body('what it offers to this client'), ...errors({}, corsHeaders) } }
+const manifestSchema = { tags, summary: 'The manifest of the Stremio addon', response: { 200: body('what it offers to this client'), ...errors({ 404: 'settings that this server has not made' }, corsHeaders) } }
 const resourceSchema = {
   tags,
   summary: 'What the Stremio addon has',
@@ -57,35 +66,51 @@ const cacheControl: Readonly<Record<Resource | 'manifest', string>> = {
 
 /** The Stremio addon. */
 const stremioAddon: FastifyPluginAsyncTypebox = async (fastify) => {
-  const { access, library, torrents, torrentList, cache, upstreams, addonHop, config } = fastify
-  const addons = config.UPSTREAM_ADDONS.map((url) => ({ url, isTrusted: true }))
+  const { access, library, torrents, torrentList, cache, upstreams, addonHop, addonSeal, config } = fastify
+  const everybodys = config.UPSTREAM_ADDONS.map((url) => ({ url, isTrusted: true }))
 
   fastify.addHook('onRequest', async (_request, reply) => { reply.headers(cors) })
 
-  for (const [url, schema] of [['/manifest.json', preflightSchema], [resourcePath, { ...preflightSchema, params }], [extraPath, { ...preflightSchema, params: extraParams }]] as const) {
-    fastify.options(url, { schema, config: { access: 'public' } }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
+  for (const [prefix, own] of [['', {}], [`/:config(${sealedForm})`, configParams]] as const) {
+    const manifest = { ...manifestSchema, params: Type.Object(own) }
+    const resource = { ...resourceSchema, params: Type.Object({ ...own, ...params.properties }) }
+    const extra = { ...resourceSchema, params: Type.Object({ ...own, ...extraParams.properties }) }
+    for (const [url, schema] of [[`${prefix}/manifest.json`, manifest], [prefix + resourcePath, resource], [prefix + extraPath, extra]] as const) {
+      fastify.options(url, { schema: { ...preflightSchema, params: schema.params }, config: { access: 'public' } }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
+    }
+
+    fastify.get(`${prefix}/manifest.json`, { schema: manifest, config: { access: 'public' } }, async (request, reply) => {
+      const settings = settingsOf(request)
+      if (settings === null) return notOurs(reply)
+      reply.header('Cache-Control', cacheControl.manifest)
+      return manifestOf({ version: packageJson.version, baseUrl: baseUrlOf(request), hasCatalogs: settings.hasCatalogs && maySeeLibrary(request), isWrapping: settings.addons.length > 0 })
+    })
+    fastify.get(prefix + resourcePath, { schema: resource, config: { access: 'public' } }, async (request, reply) => await answer(request, reply, request.params))
+    fastify.get(prefix + extraPath, { schema: extra, config: { access: 'public' } }, async (request, reply) => await answer(request, reply, request.params))
   }
 
-  fastify.get('/manifest.json', { schema: manifestSchema, config: { access: 'public' } }, async (request, reply) => {
-    reply.header('Cache-Control', cacheControl.manifest)
-    return manifestOf({ version: packageJson.version, baseUrl: baseUrlOf(request), hasCatalogs: maySeeLibrary(request), isWrapping: addons.length > 0 })
-  })
-
-  fastify.get(resourcePath, { schema: resourceSchema, config: { access: 'public' } }, async (request, reply) => await answer(request, reply, request.params))
-  fastify.get(extraPath, { schema: { ...resourceSchema, params: extraParams }, config: { access: 'public' } }, async (request, reply) => await answer(request, reply, request.params))
+  /** null: the address has settings that this server has not made. */
+  function settingsOf ({ params }: FastifyRequest): Settings | null {
+    const config = typeof params === 'object' && params !== null && 'config' in params ? params.config : undefined
+    if (typeof config !== 'string') return { addons: everybodys, hasCatalogs: true }
+    const settings = addonSeal.open(config)
+    return settings === null ? null : { addons: [...everybodys, ...settings.upstreams.map((url) => ({ url, isTrusted: false }))], hasCatalogs: settings.hasCatalogs }
+  }
 
   async function answer (request: FastifyRequest, reply: FastifyReply, { resource, type, id }: { readonly resource: string, readonly type: string, readonly id: string }): Promise<object> {
+    const settings = settingsOf(request)
+    if (settings === null) return notOurs(reply)
     const known = resources.find((each) => each === resource)
-    const found = known === undefined ? null : await find(request, reply, known, type, id)
+    const found = known === undefined ? null : await find(request, reply, settings, known, type, id)
     if (known === undefined || found === null) return refuse(reply, 404, { message: `There is no ${resource} ${type} ${id.slice(0, 200)} here.` })
     if (!reply.hasHeader('Cache-Control')) reply.header('Cache-Control', cacheControl[known])
     return found
   }
 
-  async function find (request: FastifyRequest, reply: FastifyReply, resource: Resource, type: string, id: string): Promise<object | null> {
-    if (resource === 'catalog') return id === catalogId(type) ? { metas: maySeeLibrary(request) ? await library.catalog(type, catalogExtra(request.url)) : [] } : null
+  async function find (request: FastifyRequest, reply: FastifyReply, { addons, hasCatalogs }: Settings, resource: Resource, type: string, id: string): Promise<object | null> {
+    if (resource === 'catalog') return id === catalogId(type) ? { metas: hasCatalogs && maySeeLibrary(request) ? await library.catalog(type, catalogExtra(request.url)) : [] } : null
     const torrent = parseTorrentId(id)
-    if (torrent === null && resource === 'stream') return await streamsOfOthers(request, reply, type, id)
+    if (torrent === null && resource === 'stream') return await streamsOfOthers(request, reply, addons, type, id)
     if (torrent === null) return resource === 'subtitles' ? { subtitles: [] } : null
     const { infohash, fileIndex, prefix } = torrent
     await access.admit(request, 'stream', infohash)
@@ -100,7 +125,7 @@ const stremioAddon: FastifyPluginAsyncTypebox = async (fastify) => {
   }
 
   /** Of ids that are not ours: what other addons have. Nobody is sent to what he may not play. */
-  async function streamsOfOthers (request: FastifyRequest, reply: FastifyReply, type: string, id: string): Promise<object> {
+  async function streamsOfOthers (request: FastifyRequest, reply: FastifyReply, addons: readonly UpstreamAddon[], type: string, id: string): Promise<object> {
     const hops = hopsOf(request.headers.via)
     if (addons.length === 0 || isLoop(hops, addonHop) || !access.gate.allowed(access.identityOf(request)).includes('add')) return { streams: [] }
     const { streams, isComplete } = await upstreams.streams(addons, { type, id, extra: extraOf(request.url), hops }, linksOf(request), signalOfReply(reply))
@@ -131,6 +156,10 @@ const stremioAddon: FastifyPluginAsyncTypebox = async (fastify) => {
 }
 
 export default stremioAddon
+
+function notOurs (reply: FastifyReply): object {
+  return refuse(reply, 404, { message: 'This server has not made this address of its addon: install it again from its page, /configure.' })
+}
 
 /** As it came, still encoded: a value may have an encoded `&` in it. Empty: none. */
 function extraOf (url: string): string {

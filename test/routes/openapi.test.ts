@@ -39,7 +39,7 @@ t.test('the description is valid OpenAPI 3.1, and says something of everything',
     t.ok(own.length === 1 && own.every((tag) => tags.includes(tag)), `${name} has a tag of the list`)
     t.match(summary, /^[A-Z].*[^.]$/, `${name} has a summary`)
     t.ok(operation.security !== undefined, `${name} says who may`)
-    t.ok(Object.keys(responses).some((status) => status.startsWith('2')), `${name} has an answer that is none of errors`)
+    t.ok(Object.keys(responses).some((status) => /^[23]/.test(status)), `${name} has an answer that is none of errors`)
     t.notOk(Object.values(responses).some(({ description }) => description === 'Default Response'), `each answer of ${name} says what it means`)
     for (const parameter of parameters) if (parameter.in === 'path') t.ok(parameter.example, `${name}: ${parameter.name} has an example`)
   }
@@ -76,7 +76,7 @@ t.test('every operation answers as the description says, to what is right and to
       t.equal(typeof answer.headers['x-request-id'], 'string')
     }
   }
-  for (const [name, statuses] of seen) t.ok([...statuses].some((status) => status < 300), `${name} was seen to succeed: ${[...statuses].join(', ')}`)
+  for (const [name, statuses] of seen) t.ok([...statuses].some((status) => status < 400 && status !== 304), `${name} was seen to succeed: ${[...statuses].join(', ')}`)
   t.same([...seen.get('GET /stream/proxy/{infoHash}') ?? []].sort(), [200, 206, 304, 400, 404, 412, 414, 416].filter((status) => status !== 414))
   t.same([...seen.get('GET /api/torrents') ?? []].sort(), [200, 400])
   t.same([...seen.get('POST /api/torrents') ?? []].sort(), [200, 202, 400, 413, 415])
@@ -96,9 +96,11 @@ t.test('a status comes out whole: its schema drops nothing', async (t) => {
 })
 
 /** Requests that only who knows the server can make. */
-async function knowing (method: string, path: string, { access }: FastifyInstance): Promise<SpecRequest[]> {
+async function knowing (method: string, path: string, { access, addonSeal }: FastifyInstance): Promise<SpecRequest[]> {
   if (method === 'POST' && path === '/api/session') return [{ method, path, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ token: access.newToken }) }]
   if (method === 'DELETE' && path === '/api/secret-paths/{id}') return [{ method, path: `/api/secret-paths/${(await access.secretPaths.create('x'))?.path.id ?? ''}` }]
+  const sealed = addonSeal.seal({ upstreams: [], hasCatalogs: true }) ?? ''
+  if (path.includes('{config}')) return [{ method, path: path.replace('{config}', sealed).replace('{resource}', 'catalog').replace('{type}', 'movie').replace('{id}', 'selfstreme-movie').replace('{extra}', 'skip=0') }]
   return []
 }
 
