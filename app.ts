@@ -14,6 +14,7 @@ import fetcher from './plugins/fetcher.ts'
 import liveEvents from './plugins/live-events.ts'
 import forwarded from './plugins/forwarded.ts'
 import lock from './plugins/lock.ts'
+import mediaProbe from './plugins/media-probe.ts'
 import metadata from './plugins/metadata.ts'
 import metrics from './plugins/metrics.ts'
 import openapi from './plugins/openapi.ts'
@@ -128,6 +129,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(torrentHealth)
   await app.register(stremio)
   await app.register(stremioSettings)
+  await app.register(mediaProbe)
 
   await app.register(openapi, { schemas: sharedSchemas })
   await app.register(stream)

@@ -11,7 +11,7 @@ import { decodeText } from '../services/subtitles/encoding.ts'
 import { MAX_SUBTITLE_BYTES } from '../services/subtitles/subtitles.ts'
 import { toWebVtt } from '../services/subtitles/webvtt.ts'
 import { baseUrlOf } from './base-url.ts'
-import { errors, listOf, mockHash } from './schemas.ts'
+import { errors, listOf, mockHash, oneOf } from './schemas.ts'
 import { infohashOf, signalOfReply, wantedOf, whereOf } from './stream-request.ts'
 import { fileIndexAsked } from './stremio-server-files.ts'
 import { allowPreflight, letStremioIn } from './stremio-server-pages.ts'
@@ -20,6 +20,7 @@ import { trackersOf } from './stremio-server-torrents.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Fetcher } from '../services/download/fetcher.ts'
+import type { SourceFile } from '../services/source.ts'
 import type { OwnFile } from '../services/stremio-server/own-file.ts'
 import type { VideoHash } from '../services/stremio-server/video-hash.ts'
 
@@ -51,6 +52,19 @@ const tracksSchema = {
   }
 }
 
+const mediaSchema = {
+  tags,
+  summary: 'The tracks of a video',
+  description: 'Of a file of this server, where ffprobe is on this machine; elsewhere, and of what is no media, none.',
+  params: Type.Object({ url: Type.String({ description: 'its address, percent-encoded', examples: [`/stream/proxy/${mockHash}`] }) }),
+  response: {
+    200: json('in the order of the file', { type: 'array', items: Type.Object({ '@type': oneOf(['Video', 'Audio', 'Text']), ID: Type.Integer(), Format: Type.String(), Language: Type.Optional(Type.String()), Title: Type.Optional(Type.String()), Default: Type.String(), Forced: Type.String() }) }),
+    ...refusals
+  }
+}
+/** As MediaInfo calls them, whose words old apps read. */
+const mediaTypes = { video: 'Video', audio: 'Audio', subtitle: 'Text' } as const
+
 /** What Stremio clients want to know of a URL. Addresses of this server are read as streams are, never fetched. */
 const stremioServerUrls: FastifyPluginAsyncTypebox = async (fastify) => {
   const slots = new Slots(FETCHES_AT_A_TIME)
@@ -74,6 +88,26 @@ const stremioServerUrls: FastifyPluginAsyncTypebox = async (fastify) => {
     return { error: null, result: { tracks: cuesOf(await webVttOf(request, reply, request.query.subsUrl)) } }
   })
 
+  fastify.get('/tracks/:url', { schema: mediaSchema, config: { access: 'public', isChanging: true } }, async (request, reply) => {
+    const asked = await admitted(request, request.params.url)
+    if (asked instanceof URL || fastify.mediaProbe === null) return []
+    const signal = limited(reply)
+    const tracks = await fastify.mediaProbe.tracks(await ownFile(request, reply, asked, signal), signal).catch((error: unknown) => {
+      if (error instanceof CodedError) return []
+      throw error
+    })
+    return tracks.map(({ index, type, codec, language, title, isDefault, isForced }) => ({
+      '@type': mediaTypes[type],
+      ID: index,
+      Format: codec,
+      ...language === null ? {} : { Language: language },
+      ...title === null ? {} : { Title: title },
+      Default: isDefault ? 'Yes' : 'No',
+      Forced: isForced ? 'Yes' : 'No'
+    }))
+  })
+
+  allowPreflight(fastify, '/tracks/:url', { params: mediaSchema.params })
   for (const path of ['/opensubHash', '/subtitles.vtt', '/subtitlesTracks']) allowPreflight(fastify, path)
 
   async function webVttOf (request: FastifyRequest, reply: FastifyReply, address: string): Promise<string> {
@@ -128,9 +162,14 @@ function limited (reply: FastifyReply): AbortSignal {
   return AbortSignal.any([signalOfReply(reply), late.signal, reply.server.sources.closing])
 }
 
-async function ownHash (request: FastifyRequest, reply: FastifyReply, asked: OwnFile, signal: AbortSignal): Promise<VideoHash> {
+async function ownFile (request: FastifyRequest, reply: FastifyReply, asked: OwnFile, signal: AbortSignal): Promise<SourceFile> {
   const fileIndex = await fileIndexAsked(request, reply, asked)
   const { file } = await request.server.sources.open({ ...wantedOf(request, { infoHash: asked.infoHash, fileIndex, tr: trackersOf(asked.tr) }), head: { start: 0 } }, signal)
+  return file
+}
+
+async function ownHash (request: FastifyRequest, reply: FastifyReply, asked: OwnFile, signal: AbortSignal): Promise<VideoHash> {
+  const file = await ownFile(request, reply, asked, signal)
   return await abortable(videoHash(file.lengthBytes, async (start, end) => {
     const chunks: Buffer[] = []
     // A copy of each: sources use their buffers again.
