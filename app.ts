@@ -27,6 +27,7 @@ import stremio from './plugins/stremio.ts'
 import stremioSettings from './plugins/stremio-settings.ts'
 import subtitles from './plugins/subtitles.ts'
 import swarm from './plugins/swarm.ts'
+import tls from './plugins/tls.ts'
 import torrentHealth from './plugins/torrent-health.ts'
 import torrentList from './plugins/torrent-list.ts'
 import torrents from './plugins/torrents.ts'
@@ -97,6 +98,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(events)
   await app.register(connections)
   await app.register(sharedPort)
+  await app.register(tls)
   await app.register(lock)
 
   await app.register(storedFiles)

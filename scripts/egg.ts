@@ -15,7 +15,8 @@ const onPanel: Readonly<Record<string, Partial<EggVariable>>> = {
   // Who presses Stop wants it stopped: within 5 s, the rest of the stop included.
   SHUTDOWN_GRACE: { default_value: '2' },
   LOG_FORMAT: { default_value: 'pretty' },
-  TORRENT_PORT: { description: 'Port for BitTorrent, TCP and UDP. Empty: the primary allocation, which HTTP and BitTorrent then share. With a second allocation: its number.', default_value: '' }
+  TORRENT_PORT: { description: 'Port for BitTorrent, TCP and UDP. Empty: the primary allocation, which HTTP and BitTorrent then share. With a second allocation: its number.', default_value: '' },
+  HTTPS_PORT: { description: 'Port of the HTTPS server, where there is a certificate. Empty: the primary allocation, which HTTP and HTTPS then share. With a second allocation: its number.', default_value: '' }
 }
 
 interface EggVariable {

@@ -8,11 +8,10 @@ const day = 86_400_000
 
 /**
  * Annotations of ours, beside JSON Schema's own (`writeOnly`: a secret, whose value no message shows):
- * `status: 'reserved'`: read and checked, but no feature uses it yet; `panelDefault`: the default when a panel runs us;
+ * `panelDefault`: the default when a panel runs us;
  * `whenUnset`: what happens without a value, where the default cannot be written down.
  */
-const annotations = ['status', 'panelDefault', 'whenUnset']
-const reserved = { status: 'reserved' }
+const annotations = ['panelDefault', 'whenUnset']
 const secret = { writeOnly: true }
 
 const flag = (value: boolean, description: string, options: TSchemaOptions = {}) =>
@@ -44,9 +43,9 @@ const server = {
 }
 
 const https = {
-  TLS_CERT_FILE: optional(Type.String({ format: 'path' }), 'Certificate chain (PEM). With it and the key, HTTPS is served beside HTTP: web players on https pages refuse plain http.', reserved),
-  TLS_KEY_FILE: optional(Type.String({ format: 'path' }), 'Private key of the certificate (PEM).', reserved),
-  HTTPS_PORT: whole(12470, 0, 65535, 'Port of the HTTPS server; Stremio clients look for 12470.', reserved)
+  TLS_CERT_FILE: optional(Type.String({ format: 'path' }), 'Certificate chain (PEM). With it and the key, HTTPS is served beside HTTP: web players on https pages refuse plain http, and Stremio takes addons by nothing else, but from the same machine. Read again when it changes.'),
+  TLS_KEY_FILE: optional(Type.String({ format: 'path' }), 'Private key of the certificate (PEM).'),
+  HTTPS_PORT: whole(12470, 0, 65535, 'Port of the HTTPS server; Stremio clients look for 12470. The same as PORT: one port for both, which is the default on a panel. 0: any free one.')
 }
 
 const access = {
@@ -175,11 +174,13 @@ export function readConfig (env: NodeJS.ProcessEnv, dotenvPath?: string): Config
 
   // One allocation is what most panels give.
   if (isPanel && parsed.TORRENT_PORT === undefined) parsed.TORRENT_PORT = typeof parsed.PORT === 'number' ? parsed.PORT : defaultPort
+  if (isPanel && parsed.HTTPS_PORT === undefined) parsed.HTTPS_PORT = typeof parsed.PORT === 'number' ? parsed.PORT : defaultPort
 
   const config: Config = { ...check(parsed, raw, portName), isPanel }
   // Without them every WebRTC connection would fail, those that need no relay included.
   const missing = (['TURN_USERNAME', 'TURN_CREDENTIAL'] as const).filter(name => config.TURN_URLS.length > 0 && config[name] === null)
   if (missing.length > 0) throw new Error(`${missing.join(' and ')} must be set where TURN_URLS is: a relay serves nobody whom it does not know`)
+  if ((config.TLS_CERT_FILE === null) !== (config.TLS_KEY_FILE === null)) throw new Error(`${config.TLS_CERT_FILE === null ? 'TLS_CERT_FILE' : 'TLS_KEY_FILE'} must be set, too: a certificate and its key belong together`)
   for (const value of Object.values(config)) if (Array.isArray(value)) Object.freeze(value)
   return Object.freeze(config)
 }
@@ -197,7 +198,7 @@ export function configOrigins (env: NodeJS.ProcessEnv, dotenvPath?: string): Map
     const variable = isServerPort ? 'SERVER_PORT' : name
     const place = above[variable] !== undefined ? 'environment' : below[variable] !== undefined ? '.env' : null
     if (place !== null) return [name, isServerPort ? `${place} (SERVER_PORT)` : place]
-    return [name, isPanel && ('panelDefault' in property || name === 'TORRENT_PORT') ? 'default on a panel' : 'default']
+    return [name, isPanel && ('panelDefault' in property || name === 'TORRENT_PORT' || name === 'HTTPS_PORT') ? 'default on a panel' : 'default']
   }))
 }
 

@@ -35,6 +35,8 @@ export const deadlines = {
   requestCheckMs: 5_000,
   /** A request, body included. */
   requestMs: 60_000,
+  /** The TLS certificate and its key are looked at so often. */
+  certificateMs: 10_000,
   /** The first bytes of a connection to a port that HTTP shares with others. */
   firstBytesMs: 5_000,
   /** A torrent that misses nothing gives to its peers so long as one that does: readers pause for a moment. */

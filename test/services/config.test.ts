@@ -217,7 +217,7 @@ t.test('on a panel', async t => {
   t.equal(readConfig({ ...panel, PORT: '11470', SERVER_PORT: '25565' }).PORT, 25565, 'the allocated port wins')
   t.equal(readConfig({ ...panel, PORT: '3000', SERVER_PORT: '' }).PORT, 3000)
   t.match(readConfig(panel), { PORT: 11470, TORRENT_PORT: 11470 })
-  t.match(readConfig({ ...panel, SERVER_PORT: '25565' }), { PORT: 25565, TORRENT_PORT: 25565 }, 'one port is what it has')
+  t.match(readConfig({ ...panel, SERVER_PORT: '25565' }), { PORT: 25565, TORRENT_PORT: 25565, HTTPS_PORT: 25565 }, 'one port is what it has')
   t.match(readConfig({ ...panel, SERVER_PORT: '25565', TORRENT_PORT: '25566' }), { PORT: 25565, TORRENT_PORT: 25566 }, 'unless it has two')
   t.match(messageOf({ ...panel, SERVER_PORT: 'abc' }), /^SERVER_PORT must be [^\n]*$/, 'a wrong port is told once')
   t.equal(messageOf({ ...panel, PORT: 'abc', SERVER_PORT: '25565' }), 'accepted', 'what is not used is not checked')
