@@ -28,7 +28,7 @@ const passedBack = ['content-type', 'content-length', 'content-range', 'content-
 
 const schema = {
   tags,
-  summary: 'What is elsewhere, asked for with headers that a player cannot send',
+  summary: 'For the owner and secret paths: what is elsewhere, asked for with headers that a player cannot send',
   description: '`/proxy/d=<origin>&h=<name:value>&r=<name:value>/<path>?<query>`: `d` is where to, `h` headers of the request, `r` of the answer, each percent-encoded. For the owner and secret paths; files of this server are for all that may stream them.',
   params: Type.Object({ '*': Type.String({ description: 'see above', examples: [`d=http%3A%2F%2F127.0.0.1/stream/proxy/${mockHash}`] }) }),
   headers: rangeHeaders,

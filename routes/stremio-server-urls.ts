@@ -30,21 +30,21 @@ const FETCHES_AT_A_TIME = 4
 const refusals = errors({ 400: 'no http(s) address, or one of this server that is no file', 404: 'nothing is to be had there' }, pageHeaders)
 const hashSchema = {
   tags,
-  summary: "OpenSubtitles' hash of a video",
+  summary: "OpenSubtitles' hash of a video; of one elsewhere for the owner and secret paths",
   description: 'Of a file of this server, or, for its owner and secret paths, of one elsewhere.',
   querystring: Type.Object({ videoUrl: Type.String({ maxLength: 8000, examples: [`/stream/proxy/${mockHash}`] }) }),
   response: { 200: json('size and hash', Type.Object({ error: Type.Null(), result: Type.Object({ size: Type.Integer(), hash: Type.String() }) })), ...refusals }
 }
 const vttSchema = {
   tags,
-  summary: 'Subtitles as WebVTT',
+  summary: 'Subtitles as WebVTT; from elsewhere for the owner and secret paths',
   description: 'Of a subtitle file of this server, or, for its owner and secret paths, of one elsewhere.',
   querystring: Type.Object({ from: Type.String({ maxLength: 8000 }) }),
   response: { 200: Type.Unsafe<unknown>({ description: 'in UTF-8', headers: pageHeaders, content: { 'text/vtt': { schema: {} } } }), ...refusals }
 }
 const tracksSchema = {
   tags,
-  summary: 'Subtitles as a list',
+  summary: 'Subtitles as a list; from elsewhere for the owner and secret paths',
   querystring: Type.Object({ subsUrl: Type.String({ maxLength: 8000 }) }),
   response: {
     200: json('milliseconds', Type.Object({ error: Type.Null(), result: Type.Object({ tracks: listOf(Type.Object({ number: Type.Integer(), startTime: Type.Integer(), endTime: Type.Integer(), text: Type.String() })) }) })),
