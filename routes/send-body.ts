@@ -25,9 +25,12 @@ async function send (reply: FastifyReply, body: AsyncGenerator<Uint8Array>, sign
   onFirst()
   reply.hijack()
   raw.writeHead(reply.statusCode, reply.getHeaders() as Record<string, string>)
+  let isTaken = true
   try {
     while (next.done !== true) {
+      isTaken = false
       await abortable(write(raw, next.value), signal)
+      isTaken = true
       recycleChunk(next.value)
       next = await body.next()
     }
@@ -36,7 +39,8 @@ async function send (reply: FastifyReply, body: AsyncGenerator<Uint8Array>, sign
     raw.destroy()
     await body.return(undefined)
     const { code, message } = asCoded(error, 'SOURCE_FAILED')
-    if (signal.aborted) log.debug('the client left')
+    // What a socket does not take fails before anybody hears that it is closed.
+    if (signal.aborted || !isTaken) log.debug('the client left')
     else log.warn({ code }, `response cut: ${message}`)
   }
 }

@@ -1,9 +1,12 @@
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { connect } from 'node:net'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
+import { until } from '../testnet.ts'
+import type { Socket } from 'node:net'
 
 const infohash = 'dd8255ecdc7ca55fb0bbf81323d87062db1f6d1c'
 const mockHash = '39730aa7c09b864432bc8c878c20c933059241fd'
@@ -177,4 +180,23 @@ t.test('a file that disappears in the middle leaves a broken connection, never a
   await closed
   t.ok(received < 30_000_000, `${received} bytes came`)
   await rm(path)
+})
+
+t.test('a player that leaves in the middle, as for each seek, is nothing to warn of', async (t) => {
+  let log = ''
+  const { app, url, directory } = await startApp(t, {}, { level: 'debug', stream: { write (line: string) { log += line } } })
+  await writeFile(join(directory, `${infohash}.mp4`), Buffer.alloc(30_000_000, 1))
+  for (const leave of ['destroy', 'resetAndDestroy'] as const) {
+    const accepted = once(app.server, 'connection')
+    const player = connect(Number(new URL(url).port), '127.0.0.1')
+    player.on('error', () => {})
+    player.write(`GET /stream/proxy/${infohash} HTTP/1.1\r\nHost: x\r\n\r\n`)
+    const [served]: Socket[] = await accepted
+    await once(player, 'data')
+    player.pause()
+    await until('the server has what it does not take', () => served?.writableNeedDrain)
+    player[leave]()
+  }
+  await until('both have left', () => [...log.matchAll(/the client left|response cut/g)].length === 2)
+  t.notMatch(log, /"level":[456]0/)
 })
