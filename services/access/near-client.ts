@@ -1,4 +1,4 @@
-import { BlockList, isIPv6 } from 'node:net'
+import { BlockList, SocketAddress, isIPv6 } from 'node:net'
 import type { RequestHeaders } from '../http/conditional.ts'
 
 const near = new BlockList()
@@ -22,13 +22,17 @@ export function isNearClient (address: string | undefined, headers: RequestHeade
   return near.check(plain, isIPv6(plain) ? 'ipv6' : 'ipv4')
 }
 
-/** What stands for a client where clients are counted: an IPv4 address, of IPv6 the network, for one client has all of it. */
+/**
+ * What stands for a client where clients are counted: an IPv4 address, of IPv6 the network, for one client has all of it.
+ * Some proxies write the client's port behind its address: that is another one for each connection.
+ */
 export function clientKey (address: string): string {
-  const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
+  const [, inBrackets, beforePort] = /^(?:\[([^\]]+)\](?::\d+)?|(\d+\.\d+\.\d+\.\d+):\d+)$/.exec(address) ?? []
+  const [bare = ''] = (inBrackets ?? beforePort ?? address).split('%')
+  const plain = (isIPv6(bare) ? new SocketAddress({ address: bare, family: 'ipv6' }).address : bare).replace(/^::ffff:(?=\d+\.)/, '')
   if (!isIPv6(plain)) return plain
-  const [head = '', tail] = (plain.split('%')[0] ?? '').split('::')
+  const [head = '', tail] = plain.split('::')
   const groups = head === '' ? [] : head.split(':')
-  const missing = tail === undefined ? 0 : 8 - groups.length - (tail === '' ? 0 : tail.split(':').length)
-  const all = [...groups, ...Array<string>(Math.max(0, missing)).fill('0'), ...tail === undefined || tail === '' ? [] : tail.split(':')]
-  return all.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16)).join(':')
+  const after = tail === undefined || tail === '' ? [] : tail.split(':')
+  return [...groups, ...Array<string>(Math.max(0, 8 - groups.length - after.length)).fill('0'), ...after].slice(0, 4).join(':')
 }
