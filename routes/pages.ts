@@ -27,7 +27,11 @@ const schema = {
 /** The page to add and watch torrents, and the files it needs. */
 const pages: FastifyPluginAsyncTypebox = async (fastify) => {
   declareRoutes(fastify, 'public')
-  fastify.addHook('onRequest', async (_request, reply) => { reply.headers(safety) })
+  fastify.addHook('onRequest', async ({ url }, reply) => {
+    reply.headers(safety)
+    // Stremio shows it as the addon's.
+    if (url === '/assets/icon.svg') reply.header('Cross-Origin-Resource-Policy', 'cross-origin')
+  })
   await fastify.register(fastifyStatic, { root: join(import.meta.dirname, '..', 'public'), prefix: '/assets/', cacheControl: false })
 
   for (const url of ['/', '/test-torrent-streaming']) {

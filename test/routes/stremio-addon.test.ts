@@ -34,6 +34,7 @@ t.test('the manifest passes the linter, and is small', async (t) => {
   t.match(body, { types: ['movie', 'series', 'other'], behaviorHints: { p2p: false, configurable: true } })
   t.ok(JSON.stringify(body).length <= 8192)
   t.equal(headers.get('access-control-allow-origin'), '*')
+  t.equal((await fetch(body.logo)).headers.get('cross-origin-resource-policy'), 'cross-origin', 'pages of Stremio show the logo')
 })
 
 t.test("Stremio's own client walks from the catalog to the bytes", async (t) => {
