@@ -60,7 +60,8 @@ testWith(t, 'our server behind each kind of NAT, a libtorrent seeder behind each
   }
   const startSeeder = async (kind: NatKind) => {
     const mine = cells.filter(({ theirs }) => theirs === kind).map(({ film }) => film)
-    return await startSeederOn(t, await lab.host({ nat: kind }), mine, { peers: [relay.address], isApart: true })
+    // It dials by TCP in vain for so long before it asks the relay, and hears nothing of a hole meanwhile: by itself 15 s.
+    return await startSeederOn(t, await lab.host({ nat: kind }), mine, { peers: [relay.address], isApart: true, connectTimeoutSeconds: 2 })
   }
   /** Connected is not enough: where a peer listens is in its extended handshake, as its version is. */
   const relayKnows = async (some: readonly Cell[], client: RegExp): Promise<void> => {
@@ -93,7 +94,8 @@ testWith(t, 'our server behind each kind of NAT, a libtorrent seeder behind each
     // The relay had a part of it, too.
     const isConnected = (counts?.uploaded ?? 0) > 1_600_000
     t.equal(isConnected, isWinnable(cell), `${name}: ${isConnected ? 'connected' : 'not connected'}, ${counts?.uploaded ?? 0} bytes from the seeder`)
-    t.equal(answer.source, isWinnable(cell) ? 'p2p' : 'http-fallback')
+    // So small a film may be whole, and in the cache, before its first byte leaves.
+    t.match(answer.source, isWinnable(cell) ? /^(?:p2p|cache)$/ : /^http-fallback$/)
     if (!isWinnable(cell)) t.ok(answer.firstByte < 10, `${name}: first byte from the mirror after ${answer.firstByte} s`)
     rows.get(ours)?.push(`${isConnected ? 'P2P' : 'HTTP'} ${answer.firstByte.toFixed(1)} s`.padEnd(width))
   }
