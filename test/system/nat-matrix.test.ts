@@ -44,7 +44,7 @@ testWith(t, 'our server behind each kind of NAT, a libtorrent seeder behind each
   const mirrored = await temporaryDirectory(t)
   for (const { film } of hopeless) await writeFile(join(mirrored, `${film.infohash}.mkv`), film.files[0]?.bytes ?? '')
   mirror.spawn('/usr/bin/python3', ['-m', 'http.server', '8000', '--bind', mirror.address, '--directory', mirrored])
-  const relay = await startSeederOn(t, relayHost, cells.map(({ film }) => film), { isLeech: true, downloadLimit: 200_000, keepsRedundant: true })
+  const relay = await startSeederOn(t, relayHost, cells.map(({ film }) => film), { isLeech: true, downloadLimit: 500_000, keepsRedundant: true })
 
   const servers = new Map(await Promise.all(kinds.map(async (kind) => {
     const host = await lab.host({ nat: kind })

@@ -64,6 +64,8 @@ def start(port):
         "announce_to_all_tiers": True,
         "upload_rate_limit": args.upload_limit,
         "download_rate_limit": args.download_limit,
+        # Under a limit, what others have to say waits behind all that was asked for.
+        **({"max_out_request_queue": 2} if args.download_limit else {}),
         "close_redundant_connections": not args.keep_redundant,
         "peer_connect_timeout": args.connect_timeout,
         "unchoke_slots_limit": 64,
