@@ -7,9 +7,12 @@ import { probePeer } from './wires.ts'
 /** Who is asked for something after an end, and says nothing for so long, is the one that has ended. */
 const silenceMs = 2_000
 const headerBytes = 20
-/** A peer that chose another connection is dialled once more after this, so often at most. */
-const tossMs = 250
-const mostTosses = 8
+/**
+ * A peer that chose another connection is dialled once more after these times: soon, because it may have been a toss; then
+ * until its own dial has failed, for which libtorrent takes 18 s. Through a hole that it punched to a port which we do not
+ * come from, it takes our connection only then.
+ */
+const tossesMs = [250, 250, 250, 500, 1_000, ...Array<number>(15).fill(2_000)]
 const mostPeers = 500
 /** libtorrent's close_reason_t: it has another connection to us, or a dial. */
 const duplicateReason = 1
@@ -74,9 +77,10 @@ function tossAgain (client: WebTorrent, connection: Duplex): void {
   const counts = tosses.get(torrent) ?? new Map<string, number>()
   tosses.set(torrent, counts)
   const count = (counts.get(addr) ?? 0) + 1
-  if (count > mostTosses || counts.size > mostPeers) return
+  const afterMs = tossesMs[count - 1]
+  if (afterMs === undefined || counts.size > mostPeers) return
   counts.set(addr, count)
-  setTimeout(() => { if (!torrent.destroyed) torrent._addPeer(addr, 'utp', source ?? undefined) }, tossMs).unref()
+  setTimeout(() => { if (!torrent.destroyed) torrent._addPeer(addr, 'utp', source ?? undefined) }, afterMs).unref()
 }
 
 /** How often each address was dialled once more. */
