@@ -3,7 +3,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type WebTorrent from 'webtorrent'
 import type { Torrent, Wire } from 'webtorrent'
-import type { UtpServer } from 'utp-native'
+import type { UtpConnection, UtpServer } from 'utp-native'
 import { noticeUtpEnds } from '../../../services/swarm/internals/utp-ends.ts'
 import { makeTorrent, testBytes, until } from '../../testnet.ts'
 import { startClient, startSeed } from './webtorrent-seed.ts'
@@ -77,7 +77,11 @@ t.test('a peer that chose its own dial over ours -> we dial once more at once, t
   const address = `127.0.0.1:${wall.client.torrentPort}`
   let dials = 0
   wall.client._connPool?.utpServer?.removeAllListeners('connection')
-  wall.client._connPool?.utpServer?.on('connection', () => { dials++ })
+  wall.client._connPool?.utpServer?.on('connection', (connection: UtpConnection) => {
+    dials++
+    // One that is open at the end of the process crashes libutp.
+    t.teardown(() => { connection.destroy() })
+  })
   leech.torrent.addPeer(address)
   const startedAt = performance.now()
   for (let i = 1; i <= 6; i++) {
