@@ -57,6 +57,8 @@ const stremioServerProxy: FastifyPluginAsyncTypebox = async (fastify) => {
         return await sendStream(request, reply, wantedOf(request, { infoHash: asked.infoHash, fileIndex: await fileIndexAsked(request, reply, asked), tr: trackersOf(asked.tr) }), false)
       }
       if (open >= RESPONSES_AT_A_TIME) return refuse(reply.header('Retry-After', '10'), 503, { message: `${RESPONSES_AT_A_TIME} answers of others are being passed on already.` })
+      // Nobody reads it, and nothing would say that it is over.
+      if (reply.raw.destroyed) throw new CodedError('SOURCE_FAILED', 'the client has gone')
       open++
       reply.raw.once('close', () => { open-- })
       const signal = AbortSignal.any([signalOfReply(reply), fastify.sources.closing, AbortSignal.timeout(MAX_MS)])
