@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import Fastify from 'fastify'
 import t from 'tap'
 
+import blocklist from '../../../plugins/blocklist.ts'
 import budget from '../../../plugins/budget.ts'
 import cache from '../../../plugins/cache.ts'
 import config from '../../../plugins/config.ts'
@@ -34,6 +35,7 @@ async function startChain (t: Test, directory: string, env: Record<string, strin
   const app = Fastify()
   t.teardown(async () => { await app.close() })
   await app.register(config, { config: readConfig({ TORRENT_DOWNLOAD_PATH: directory, MEDIA_PATHS: 'none', ...env }) })
+  await app.register(blocklist)
   await app.register(events)
   await app.register(storedFiles)
   await app.register(budget)
