@@ -3,7 +3,7 @@ import { DistinctLimit } from '../services/access/distinct-limit.ts'
 import { Gate, LONG_TOKEN } from '../services/access/gate.ts'
 import { clientKey } from '../services/access/near-client.ts'
 import { SecretPaths, splitSecret } from '../services/access/secret-paths.ts'
-import { Sessions } from '../services/access/sessions.ts'
+import { Sessions, sessionCookie } from '../services/access/sessions.ts'
 import { Refused } from '../services/access/refused.ts'
 import { StreamLimit } from '../services/access/stream-limit.ts'
 import { keyFor, openSecret } from '../services/access/token.ts'
@@ -88,6 +88,7 @@ export default fp(async function access (fastify) {
     mode: config.STREAM_ACCESS,
     names: { baseUrl: config.BASE_URL, hosts: config.ALLOWED_HOSTS ?? [], origins: config.ALLOWED_ORIGINS ?? [] },
     sessions,
+    cookie: sessionCookie(config.PORT),
     signer,
     attempts: new DistinctLimit({ most: WRONG_SECRETS, windowMs: MINUTE_MS, clock: steadyClock })
   })

@@ -30,11 +30,11 @@ const anyOther = {
 }
 
 /** How a client shows who it is; `{}`: it may have no need to. */
-const securitySchemes = {
+const securitySchemes = (port: number) => ({
   token: { type: 'http', scheme: 'bearer', description: 'API_TOKEN, else the one that was made at the first start' },
-  login: { type: 'apiKey', in: 'cookie', name: sessionCookie, description: 'what POST /api/session sets, for browsers' },
+  login: { type: 'apiKey', in: 'cookie', name: sessionCookie(port), description: 'what POST /api/session sets, for browsers' },
   signature: { type: 'apiKey', in: 'query', name: 'sig', description: 'a signed link, with `exp` and perhaps `ip` beside it: GET /api/torrents/{infoHash}/link makes one. The other way for clients that can send no header is a secret path, /t/{secret} before each path: POST /api/secret-paths makes one.' }
-} as const
+} as const)
 const owners = [{ token: [] }, { login: [] }, {}]
 const everybody = [{}, { token: [] }, { login: [] }, { signature: [] }]
 
@@ -61,7 +61,7 @@ export default fp<{ readonly schemas: readonly TSchema[] }>(async function opena
       openapi: '3.1.0',
       info: { title: 'Self-Streme', version: packageJson.version, description: packageJson.description, license: { name: 'MIT', identifier: 'MIT' } },
       tags,
-      components: { securitySchemes }
+      components: { securitySchemes: securitySchemes(fastify.config.PORT) }
     },
     transform ({ schema, url, route }) {
       const { access = 'manage' } = route.config ?? {}

@@ -1,5 +1,5 @@
 import { Type } from 'typebox'
-import { sessionOf, setCookie } from '../services/access/sessions.ts'
+import { sessionCookie, sessionOf, setCookie } from '../services/access/sessions.ts'
 import { askingOf } from '../plugins/access.ts'
 import { answer, errors, listOf, oneOf } from './schemas.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
@@ -30,6 +30,7 @@ const endSchema = { tags, summary: 'Log out', response: { 200: answer(sessionSch
 const session: FastifyPluginAsyncTypebox = async (fastify) => {
   const { access, config } = fastify
   const { gate, sessions } = access
+  const name = sessionCookie(config.PORT)
 
   fastify.addHook('onRequest', async (_request, reply) => { reply.header('Cache-Control', 'no-store') })
 
@@ -43,7 +44,7 @@ const session: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.delete('/api/session', { schema: endSchema, config: { access: 'public' } }, async (request, reply) => {
     const { cookie, ...headers } = request.headers
-    const session = sessionOf(cookie)
+    const session = sessionOf(cookie, name)
     if (session !== null) sessions.end(session)
     reply.header('Set-Cookie', setCookie(null, cookieOf(request)))
     return { success: true, data: present(gate.identify({ ...askingOf(request), headers })) }
@@ -58,7 +59,7 @@ const session: FastifyPluginAsyncTypebox = async (fastify) => {
     const { BASE_URL } = config
     const base = BASE_URL === null ? null : URL.parse(BASE_URL)
     // Behind a proxy that ends TLS only the browser's own word says that it was there.
-    return { path: base?.pathname.replace(/(?<=.)\/+$/, '') ?? '/', isSecure: protocol === 'https' || base?.protocol === 'https:' || headers.origin?.startsWith('https:') === true }
+    return { name, path: base?.pathname.replace(/(?<=.)\/+$/, '') ?? '/', isSecure: protocol === 'https' || base?.protocol === 'https:' || headers.origin?.startsWith('https:') === true }
   }
 }
 

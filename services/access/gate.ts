@@ -20,6 +20,8 @@ export interface GateOptions {
   readonly mode: StreamAccess
   readonly names: OwnNames
   readonly sessions: Sessions
+  /** The cookie of logins. */
+  readonly cookie: string
   readonly signer: UrlSigner
   /** Wrong tokens and secrets of each client. */
   readonly attempts: DistinctLimit
@@ -75,8 +77,8 @@ export class Gate {
 
   /** What a browser adds, and what an address is: whichever page it is that asks. */
   #ambient ({ peer, headers, pages }: Asking): { readonly proofs: readonly Proof[], readonly flaw: Refused | null } {
-    const { trustsNobody, sessions, names } = this.#options
-    const session = sessionOf(textOf(headers.cookie))
+    const { trustsNobody, sessions, cookie, names } = this.#options
+    const session = sessionOf(textOf(headers.cookie), cookie)
     const proofs: Proof[] = [
       ...session !== null && sessions.isValid(session) ? ['token' as const] : [],
       ...!trustsNobody && isNearClient(peer, headers) ? ['trusted' as const] : []

@@ -1,7 +1,10 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { keyFor } from './token.ts'
 
-export const sessionCookie = 'self_streme_session'
+/** Browsers know cookies by host and not by port: servers beside each other at one address need names of their own. */
+export function sessionCookie (port: number): string {
+  return `self_streme_session_${port}`
+}
 
 const LIFE_SECONDS = 30 * 86_400
 /** Of logins that were ended by hand; more at a time than people have browsers. */
@@ -54,16 +57,16 @@ export class Sessions {
   }
 }
 
-/** The login of a request's cookies (RFC 6265 section 4.2.1); null: there is none. */
-export function sessionOf (cookie: string | undefined): string | null {
+/** The login of a request's cookies (RFC 6265 section 4.2.1), of that name; null: there is none. */
+export function sessionOf (cookie: string | undefined, name: string): string | null {
   for (const pair of (cookie ?? '').split(';')) {
     const at = pair.indexOf('=')
-    if (pair.slice(0, at).trim() === sessionCookie) return pair.slice(at + 1).trim()
+    if (pair.slice(0, at).trim() === name) return pair.slice(at + 1).trim()
   }
   return null
 }
 
 /** The Set-Cookie header for a login; null: that forgets it. Only this server's own pages send it back, and no script reads it. */
-export function setCookie (session: Session | null, { path, isSecure }: { readonly path: string, readonly isSecure: boolean }): string {
-  return `${sessionCookie}=${session?.value ?? ''}; Path=${path}; Max-Age=${session?.lifeSeconds ?? 0}; HttpOnly; SameSite=Strict${isSecure ? '; Secure' : ''}`
+export function setCookie (session: Session | null, { name, path, isSecure }: { readonly name: string, readonly path: string, readonly isSecure: boolean }): string {
+  return `${name}=${session?.value ?? ''}; Path=${path}; Max-Age=${session?.lifeSeconds ?? 0}; HttpOnly; SameSite=Strict${isSecure ? '; Secure' : ''}`
 }

@@ -90,14 +90,14 @@ t.test('pages that the owner lists may call the API, and any page with * where i
 t.test('logging in sets a cookie that scripts, other sites and plain connections do not get', async (t) => {
   const { url } = await startApp(t, { API_TOKEN: token })
   const logIn = async (headers: Record<string, string>) => String((await ask(`${url}/api/session`, 'POST', { ...json, ...headers }, JSON.stringify({ token }))).headers['set-cookie'])
-  t.match(await logIn({}), /^self_streme_session=[\w.-]+; Path=\/; Max-Age=2592000; HttpOnly; SameSite=Strict$/)
+  t.match(await logIn({}), /^self_streme_session_0=[\w.-]+; Path=\/; Max-Age=2592000; HttpOnly; SameSite=Strict$/)
   t.match(await logIn({ Host: 'films.local', Origin: 'https://films.local' }), /; Secure$/, 'behind a proxy that ends TLS')
   const cookie = (await logIn({})).split(';')[0] ?? ''
   t.match(JSON.parse((await ask(`${url}/api/session`, 'GET')).body), { data: { may: ['stream', 'add'], loginNeeded: true, isLoggedIn: false } })
   t.match(JSON.parse((await ask(`${url}/api/session`, 'GET', { Cookie: cookie })).body), { data: { may: ['stream', 'add', 'list', 'manage', 'relay'], loginNeeded: false, isLoggedIn: true } })
   const left = await ask(`${url}/api/session`, 'DELETE', { Cookie: cookie })
   t.match(JSON.parse(left.body), { data: { loginNeeded: true, isLoggedIn: false } })
-  t.match(String(left.headers['set-cookie']), /^self_streme_session=; Path=\/; Max-Age=0;/)
+  t.match(String(left.headers['set-cookie']), /^self_streme_session_0=; Path=\/; Max-Age=0;/)
   t.match(await ask(`${url}/api/torrents`, 'GET', { Cookie: cookie }), { status: 401 })
   t.match(await ask(`${url}/api/session`, 'POST', json, '{"token":"wrong"}'), { status: 401, body: /TOKEN_WRONG/, headers: { 'set-cookie': undefined } })
   const prefixed = await startApp(t, { API_TOKEN: token, BASE_URL: 'https://films.example/here/' })
@@ -112,4 +112,16 @@ t.test('every answer tells browsers to guess nothing, tell nobody and run nothin
   }
   const { headers } = await ask(`${url}/stream/proxy/39730aa7c09b864432bc8c878c20c933059241fd`, 'HEAD')
   t.match(headers, { 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer', 'cross-origin-resource-policy': 'cross-origin', 'content-security-policy': undefined }, 'a film may be in any page')
+})
+
+t.test('a login to another server at the same address, by another port, leaves the first one', async (t) => {
+  const servers = await Promise.all(['one', 'other'].map(async (name, i) => await startApp(t, { PORT: String(20_000 + i), API_TOKEN: `${name}-${token}` })))
+  const jar = new Map<string, string>()
+  for (const { app, url } of servers) {
+    const answer = await ask(`${url}/api/session`, 'POST', json, JSON.stringify({ token: app.config.API_TOKEN }))
+    const [name = '', value = ''] = String(answer.headers['set-cookie']).split(';')[0]?.split('=') ?? []
+    jar.set(name, value)
+  }
+  const Cookie = [...jar].map((pair) => pair.join('=')).join('; ')
+  for (const { url } of servers) t.match(await ask(`${url}/api/torrents`, 'GET', { Cookie }), { status: 200 })
 })

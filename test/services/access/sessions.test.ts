@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Sessions, sessionOf, setCookie } from '../../../services/access/sessions.ts'
+import { Sessions, sessionCookie, sessionOf, setCookie } from '../../../services/access/sessions.ts'
 
 const day = 86_400_000
 
@@ -39,9 +39,10 @@ t.test('one that was ended counts no more, and what is none ends nothing', async
 })
 
 t.test('the cookie is found among others, and only the server’s own pages send it', async (t) => {
-  t.equal(sessionOf('a=b; self_streme_session=x.y.z; c=d'), 'x.y.z')
-  t.equal(sessionOf('self_streme_session=x=y'), 'x=y')
-  for (const cookie of [undefined, '', 'other_self_streme_session=x', 'self_streme_sessionx=y', 'x=self_streme_session']) t.equal(sessionOf(cookie), null, String(cookie))
-  t.equal(setCookie({ value: 'x', lifeSeconds: 9 }, { path: '/', isSecure: false }), 'self_streme_session=x; Path=/; Max-Age=9; HttpOnly; SameSite=Strict')
-  t.equal(setCookie(null, { path: '/here', isSecure: true }), 'self_streme_session=; Path=/here; Max-Age=0; HttpOnly; SameSite=Strict; Secure')
+  const name = sessionCookie(1)
+  t.equal(sessionOf('a=b; self_streme_session_1=x.y.z; c=d', name), 'x.y.z')
+  t.equal(sessionOf('self_streme_session_1=x=y', name), 'x=y')
+  for (const cookie of [undefined, '', 'other_self_streme_session_1=x', 'self_streme_session_1x=y', 'x=self_streme_session_1', 'self_streme_session_11=x']) t.equal(sessionOf(cookie, name), null, String(cookie))
+  t.equal(setCookie({ value: 'x', lifeSeconds: 9 }, { name, path: '/', isSecure: false }), 'self_streme_session_1=x; Path=/; Max-Age=9; HttpOnly; SameSite=Strict')
+  t.equal(setCookie(null, { name, path: '/here', isSecure: true }), 'self_streme_session_1=; Path=/here; Max-Age=0; HttpOnly; SameSite=Strict; Secure')
 })
