@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { stateFolder } from '../cache/stored-files.ts'
+import { coalesce } from '../coalesce.ts'
 import { asCoded } from '../errors.ts'
 import { StateRecord } from '../state-record.ts'
 import { digest, secretMode } from './token.ts'
@@ -32,6 +33,8 @@ export class SecretPaths {
   readonly #record: StateRecord
   readonly #isReadOnly: boolean
   readonly #byDigest = new Map<string, Entry>()
+  /** One at a time: of two, the older one might be on the disk last, with what was revoked. */
+  readonly #save = coalesce(async () => { await this.#record.write({ paths: [...this.#byDigest.values()] }) })
   #seen = ''
   #lookedAt = 0
 
@@ -86,7 +89,7 @@ export class SecretPaths {
 
   async #write (): Promise<void> {
     try {
-      await this.#record.write({ paths: [...this.#byDigest.values()] })
+      await this.#save()
     } catch (error) {
       throw asCoded(error, 'STORE_FAILED')
     }

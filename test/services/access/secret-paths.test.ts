@@ -36,6 +36,15 @@ t.test('one that is revoked counts no more, now and after a restart', async (t) 
   }
 })
 
+t.test('those that are revoked at the same time are gone after a restart, too', async (t) => {
+  const directory = await temporaryDirectory(t)
+  const paths = await SecretPaths.open(directory, writes)
+  const made = await Promise.all(Array.from({ length: 50 }, async (_, i) => await paths.create(String(i))))
+  t.equal((await SecretPaths.open(directory, writes)).list().length, 50)
+  await Promise.all(made.map(async (each) => await paths.revoke(each?.path.id ?? '')))
+  t.same((await SecretPaths.open(directory, writes)).list(), [])
+})
+
 t.test('a server that only reads takes over what the other one does', async (t) => {
   const directory = await temporaryDirectory(t)
   const writer = await SecretPaths.open(directory, writes)
