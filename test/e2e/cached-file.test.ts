@@ -68,7 +68,7 @@ async function cached (t: Test, isOpen: boolean, hasMirror: boolean): Promise<Ca
   const torrent = await makeTorrent({ 'Film.mp4': film }, { pieceLength: 262_144 })
   const answers = { isOn: true }
   const mirror = await startMirror(t, torrent, { before: (_request, response) => { if (!answers.isOn) response.writeHead(503).end() } })
-  const server = await startApp(t, { HTTP_MIRROR_URLS: mirror.mirrorUrl, TORRENT_METADATA_URLS: mirror.metadataUrl, LINGER: isOpen ? '60' : '0', RESPONSE_STALL_LIMIT: hasMirror ? '20000' : '1500', STALL_TIMEOUT: '1000', START_TIMEOUT: hasMirror ? '20000' : '4000' })
+  const server = await startApp(t, { HTTP_MIRROR_URLS: mirror.mirrorUrl, TORRENT_METADATA_URLS: mirror.metadataUrl, LINGER: isOpen ? '60' : '0', RESPONSE_STALL_LIMIT: hasMirror ? '20000' : '1500', STALL_TIMEOUT: '1000', START_TIMEOUT: hasMirror ? '20000' : '6000' })
   t.ok(film.equals(await bytesFrom(`${server.url}/stream/proxy/${torrent.infohash}`)))
   const path = join(server.directory, `${torrent.infohash}-Film.mp4`)
   await until('it is in the cache', () => server.app.stored.list().length === 1)
