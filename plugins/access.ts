@@ -64,6 +64,8 @@ export interface Access {
 
 /** Secrets that requests came with: taken off the address before anything else sees it. */
 const secrets = new WeakMap<IncomingMessage, string>()
+/** Those whose address ends with the secret, but for a query. */
+const unended = new WeakSet<IncomingMessage>()
 
 const MINUTE_MS = 60_000
 /** Of each client in a minute. */
@@ -136,9 +138,11 @@ export default fp(async function access (fastify) {
   fastify.decorate('access', access)
 
   // Before anything can answer: below a secret that does not count there is nothing.
-  fastify.addHook('onRequest', async (request) => {
+  fastify.addHook('onRequest', async (request, reply) => {
     const secret = secrets.get(request.raw)
     if (secret !== undefined && !await secretPaths.has(secret)) gate.refuseSecret(secret, request.ip)
+    // Typed without the slash at its end, it would have the page look for its parts beside the secret path.
+    if (unended.has(request.raw)) return await reply.header('Cache-Control', 'no-store').redirect(`${secret}${request.url}`, 307)
   })
 
   // After the route's own onRequest: a refusal has the route's CORS headers. Before any body is read.
@@ -210,6 +214,7 @@ export function takeSecretPath (request: IncomingMessage): string {
   const split = splitSecret(url)
   if (split === null) return url
   secrets.set(request, split.secret)
+  if (!url.startsWith(`/t/${split.secret}/`)) unended.add(request)
   // Where Fastify keeps what it was.
   Object.assign(request, { originalUrl: split.url })
   return split.url

@@ -101,6 +101,8 @@ t.test('a secret path leads everywhere that its bearer may go, its links stay on
   t.equal(made.status, 201)
   const { id, url: path } = made.body.data
   t.match(path, new RegExp(`^${url}/t/[\\w-]{22}/$`))
+  for (const query of ['', '?a=b']) t.equal((await fetch(path.slice(0, -1) + query)).url, path + query, 'typed without its slash it is the same page')
+  t.equal((await fetch(`${url}/t/nonsense`)).status, 403)
   t.ok((await bytesFrom(`${path}stream/proxy/${torrent.infohash}`)).equals(film))
   t.ok((await bytesFrom(`${path}stream/${torrent.infohash}/0/Film.mp4`, { Range: 'bytes=10-19' })).equals(film.subarray(10, 20)))
   const playlist = await (await fetch(`${path}stream/proxy/${torrent.infohash}/playlist.m3u`)).text()
