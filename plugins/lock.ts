@@ -1,5 +1,8 @@
+import { join } from 'node:path'
 import fp from 'fastify-plugin'
 import { DirectoryInUse, lockDirectory } from '../services/cache/directory-lock.ts'
+import { stateFolder } from '../services/cache/stored-files.ts'
+import { removeAbandonedWrites } from '../services/write-file.ts'
 
 /** Registered before anything that writes: two servers never write to one download directory. Released last, for it was taken first. */
 export default fp(async function lock (fastify) {
@@ -21,4 +24,5 @@ export default fp(async function lock (fastify) {
     throw new Error(`TORRENT_DOWNLOAD_PATH ${directory} cannot be written: make it writable for this user, set another, or set CACHE_READ_ONLY=true`, { cause: error })
   })
   fastify.addHook('onClose', async () => { await lock.release() })
+  await removeAbandonedWrites(join(directory, stateFolder))
 }, { name: 'lock', dependencies: ['config'] })

@@ -1,6 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+
+/** A write takes milliseconds; one that is this old has nobody any more. */
+const ABANDONED_MS = 60_000
 
 /**
  * Replaces a file so that at any moment, a crash or power cut included, the name holds the old content or the new one,
@@ -27,6 +30,16 @@ export async function writeFileAtomically (path: string, content: string | Uint8
     throw error
   }
   await syncFolder(folder)
+}
+
+/** Removes what writes into this folder, not below it, left behind when their process was killed. Never fails: what stays is in nobody's way. */
+export async function removeAbandonedWrites (folder: string): Promise<void> {
+  for (const name of await readdir(folder).catch(() => [])) {
+    if (!/\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/.test(name)) continue
+    const path = join(folder, name)
+    const stats = await stat(path).catch(() => null)
+    if (stats !== null && Date.now() - stats.mtimeMs > ABANDONED_MS) await rm(path, { force: true }).catch(() => {})
+  }
 }
 
 /** Creates the folder with all above it, on the disk when it resolves: what is synced in it cannot get lost with its name. */
