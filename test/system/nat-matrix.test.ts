@@ -61,7 +61,7 @@ testWith(t, 'our server behind each kind of NAT, a libtorrent seeder behind each
   const startSeeder = async (kind: NatKind) => {
     const mine = cells.filter(({ theirs }) => theirs === kind).map(({ film }) => film)
     // It dials by TCP in vain for so long before it asks the relay, and hears nothing of a hole meanwhile: by itself 15 s.
-    return await startSeederOn(t, await lab.host({ nat: kind }), mine, { peers: [relay.address], isApart: true, connectTimeoutSeconds: 2 })
+    return await startSeederOn(t, await lab.host({ nat: kind }), mine, { peers: [relay.address], isApart: true, connectTimeoutSeconds: 6 })
   }
   /** Connected is not enough: where a peer listens is in its extended handshake, as its version is. */
   const relayKnows = async (some: readonly Cell[], client: RegExp): Promise<void> => {
