@@ -19,6 +19,7 @@ import metadata from './plugins/metadata.ts'
 import metrics from './plugins/metrics.ts'
 import openapi from './plugins/openapi.ts'
 import readiness from './plugins/readiness.ts'
+import { sharedSerializers } from './plugins/serializers.ts'
 import sharedPort from './plugins/shared-port.ts'
 import preloads from './plugins/preloads.ts'
 import sourceChain from './plugins/source-chain.ts'
@@ -86,6 +87,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
     routerOptions: { maxParamLength: 2000 },
     // Otherwise 1e400 is a number that no maximum holds for.
     ajv: { customOptions: { strictNumbers: false } },
+    schemaController: { compilersFactory: { buildSerializer: sharedSerializers() } },
     genReqId: requestIds(),
     clientErrorHandler: answerClientError,
     rewriteUrl: takeSecretPath,
