@@ -247,6 +247,8 @@ export interface SeederChoices {
   /** Default 127.0.0.1 and any port. */
   readonly address?: string
   readonly port?: number
+  /** Looks for others in its network (BEP 14), and tells them of itself. */
+  readonly isLocal?: boolean
   /** Seconds until its dials by TCP have failed; default 15. */
   readonly connectTimeoutSeconds?: number
   /** How it is started, with these arguments of python3; default: here. */
@@ -283,14 +285,14 @@ export async function startSeeder (t: Test, torrent: TestTorrent, choices: Seede
 
 /** The same of content that is on the disk already, of several torrents in one directory. */
 export async function startSeederOf (t: Test, { directory, torrentPath }: { readonly directory: string, readonly torrentPath: string | readonly string[] }, choices: SeederChoices = {}): Promise<TestSeeder> {
-  const { dht = [], peers = [], transport = 'both', uploadLimit = 0, downloadLimit = 0, isPassive = false, isLeech = false, isUnchecked = false, keepsRedundant = false, isApart = false, waitsAsSeed = false, encryption = 'enabled' } = choices
+  const { dht = [], peers = [], transport = 'both', uploadLimit = 0, downloadLimit = 0, isPassive = false, isLeech = false, isUnchecked = false, keepsRedundant = false, isApart = false, waitsAsSeed = false, isLocal = false, encryption = 'enabled' } = choices
   const { address = '127.0.0.1', port = 0, connectTimeoutSeconds = 15, start = (args) => spawn('/usr/bin/python3', args, { stdio: ['pipe', 'pipe', 'inherit'] }) } = choices
   const script = fileURLToPath(new URL('./system/seeder.py', import.meta.url))
   const child = start([
     script, ...[torrentPath].flat().flatMap((path) => ['--torrent', path]), '--content', directory, '--address', address, '--port', String(port), '--transport', transport,
     '--upload-limit', String(uploadLimit), '--download-limit', String(downloadLimit), '--connect-timeout', String(connectTimeoutSeconds),
     ...dht.flatMap((node) => ['--dht', node]), ...peers.flatMap((peer) => ['--peer', peer]),
-    ...(isPassive ? ['--passive'] : []), ...(isLeech ? ['--leech'] : []), ...(isUnchecked ? ['--unchecked'] : []), '--encryption', encryption, ...(keepsRedundant ? ['--keep-redundant'] : []), ...(isApart ? ['--apart'] : []), ...(waitsAsSeed ? ['--seeds-wait'] : [])
+    ...(isPassive ? ['--passive'] : []), ...(isLeech ? ['--leech'] : []), ...(isUnchecked ? ['--unchecked'] : []), ...(isLocal ? ['--lsd'] : []), '--encryption', encryption, ...(keepsRedundant ? ['--keep-redundant'] : []), ...(isApart ? ['--apart'] : []), ...(waitsAsSeed ? ['--seeds-wait'] : [])
   ])
   const stop = stopper(child)
   t.teardown(stop)

@@ -32,6 +32,7 @@ parser.add_argument("--seeds-wait", action="store_true", help="once it has a pee
 parser.add_argument("--passive", action="store_true", help="connects to nobody, only accepts")
 parser.add_argument("--leech", action="store_true", help="has nothing yet: downloads")
 parser.add_argument("--encryption", choices=["enabled", "forced", "off"], default="enabled", help="MSE, in and out")
+parser.add_argument("--lsd", action="store_true", help="local discovery (BEP 14)")
 parser.add_argument("--unchecked", action="store_true", help="believes its files, whatever is in them")
 args = parser.parse_args()
 
@@ -43,7 +44,7 @@ def start(port):
         "listen_interfaces": "%s:%d" % (args.address, port),
         # On loopback all have one address.
         "allow_multiple_connections_per_ip": args.address.startswith("127."),
-        "enable_lsd": False,
+        "enable_lsd": args.lsd,
         "enable_upnp": False,
         "enable_natpmp": False,
         "enable_dht": bool(args.dht),
