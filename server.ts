@@ -14,6 +14,9 @@ let isStopping = false
 // SIGHUP: the terminal was closed.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => { void stop(signal) })
 
+// A terminal that was closed takes no more words, which is no reason to fail.
+for (const output of [process.stdout, process.stderr]) output.on('error', () => {})
+
 const config = configOrExit()
 takeStopFromInput(config)
 // Not imported above: a process that is about to be replaced need not load it.
