@@ -2,6 +2,7 @@ import { createHash, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
 import { chmod, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { stateFolder } from '../cache/stored-files.ts'
+import { isNoSpace } from '../pieces/piece-files.ts'
 import { writeFileAtomically } from '../write-file.ts'
 import type { Log } from '../log.ts'
 
@@ -28,7 +29,7 @@ export function secretPath (directory: string, name: SecretName): string {
 
 /**
  * The secret that was made at the first start, or a new one that is kept for the next. Read-only: one that is not there is made for
- * this life of the server only. Throws what the file system says where it cannot be read or kept.
+ * this life of the server only, and so it is on a full disk. Throws what the file system says where it cannot be read or kept.
  */
 export async function openSecret (directory: string, name: SecretName, { isReadOnly, log }: { readonly isReadOnly: boolean, readonly log: Log }): Promise<Secret> {
   const path = secretPath(directory, name)
@@ -44,7 +45,12 @@ export async function openSecret (directory: string, name: SecretName, { isReadO
   }
   const value = makeSecret()
   if (isReadOnly) log.warn({}, `there is no ${name} that can be read, and CACHE_READ_ONLY=true keeps none: the one in use ends with this process`)
-  else await writeFileAtomically(path, `${value}\n`, secretMode)
+  else {
+    await writeFileAtomically(path, `${value}\n`, secretMode).catch((error: unknown) => {
+      if (!isNoSpace(error)) throw error
+      log.warn({}, `the disk is full, so the new ${name} is not kept: it ends with this process`)
+    })
+  }
   return { value, isNew: true }
 }
 
