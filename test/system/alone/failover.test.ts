@@ -13,7 +13,7 @@ import type { TestApp } from '../../helper.ts'
 import type { SwitchableMirror } from '../../switchable-mirror.ts'
 import type { TestSeeder, TestTorrent } from '../../testnet.ts'
 
-const failovers = amount('SOAK_FAILOVERS', 3)
+const failovers = amount('SOAK_FAILOVERS', 2)
 const flaps = amount('SOAK_FLAPS', 10)
 const filmBytes = amount('SOAK_FAILOVER_BYTES', 20_000_000)
 const STALL_TIMEOUT_MS = 1500
