@@ -96,7 +96,8 @@ testWith(t, 'a fast peer that falls silent in the middle of a piece -> its block
   t.ok(isSilent)
   t.ok(Buffer.concat(chunks).equals(film))
   tellFigure(t, 'picking: longest wait after the fast peer of two fell silent, pieces of 4 MiB, ms', Math.round(longestMs))
-  t.ok(longestMs < 6_000, `${Math.round(longestMs)} ms`)
+  // WebTorrent asks again after 30 s.
+  t.ok(longestMs < 12_000, `${Math.round(longestMs)} ms`)
 })
 
 testWith(t, 'a torrent that somebody added comes with head and tail first, and is whole in the end', async (t) => {
