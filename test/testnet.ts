@@ -55,6 +55,8 @@ export async function makeTorrent (files: Readonly<Record<string, Buffer>>, { na
     createTorrent(input, {
       name: torrentName,
       pieceLength,
+      // Made a minute ago: a date that is rounded up to the next second is not sent.
+      creationDate: Date.now() - 60_000,
       announceList: trackers.map((tracker) => [tracker]),
       filterJunkFiles: false,
       ...(webSeeds === undefined ? {} : { urlList: webSeeds }),

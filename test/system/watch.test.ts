@@ -2,41 +2,27 @@ import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { chromium } from 'playwright-core'
 import t from 'tap'
+import { hasPlayed, openPage } from '../browser.ts'
 import { startApp } from '../helper.ts'
 import { makeTorrent, startSeeder, startTracker, testBytes, testWith, until } from '../testnet.ts'
-import type { Test } from 'tap'
-import type { Page } from 'playwright-core'
 
 const run = promisify(execFile)
 const film = join(import.meta.dirname, '..', '..', 'assets', 'mock.mp4')
-
-async function open (t: Test, url: string): Promise<Page> {
-  const browser = await chromium.launch({
-    executablePath: process.env['CHROMIUM'] ?? '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--autoplay-policy=no-user-gesture-required']
-  })
-  t.teardown(async () => { await browser.close() })
-  const page = await browser.newPage()
-  page.setDefaultTimeout(30_000)
-  await page.goto(url)
-  return page
-}
 
 testWith(t, 'people: a magnet is pasted into the page, its torrent comes from a libtorrent seeder, plays and seeks in Chromium', async (t) => {
   const tracker = await startTracker(t)
   const torrent = await makeTorrent({ 'Test picture.mp4': await readFile(film), 'Test picture.srt': testBytes(2000, 'srt') }, { name: 'Test picture', trackers: [tracker.url] })
   await startSeeder(t, torrent, { uploadLimit: 1_000_000 })
   const { url } = await startApp(t, { ENABLE_P2P: 'true' })
-  const page = await open(t, url)
+  const { page } = await openPage(t, url)
   await page.getByLabel('Magnet link or infohash').fill(`magnet:?xt=urn:btih:${torrent.infohash}&dn=Picture&tr=${encodeURIComponent(tracker.url)}`)
   await page.getByRole('button', { name: 'Add Torrent', exact: true }).click()
   await page.getByRole('heading', { name: 'Test picture' }).waitFor()
   await page.getByRole('button', { name: 'Play', exact: true }).click()
-  await page.waitForFunction('document.querySelector("video").currentTime > 1')
+  await hasPlayed(page, 1)
   await page.evaluate('document.querySelector("video").currentTime = 20')
-  await page.waitForFunction('(({ currentTime, seeking }) => !seeking && currentTime > 20.5)(document.querySelector("video"))')
+  await hasPlayed(page, 20.5)
   await page.getByText('Complete').waitFor()
 })
 
