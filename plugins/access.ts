@@ -140,7 +140,11 @@ export default fp(async function access (fastify) {
   // Before anything can answer: below a secret that does not count there is nothing.
   fastify.addHook('onRequest', async (request, reply) => {
     const secret = secrets.get(request.raw)
-    if (secret !== undefined && !await secretPaths.has(secret)) gate.refuseSecret(secret, request.ip)
+    if (secret !== undefined) {
+      // Before the question, which may take a while: revoked in between, it ends this, too.
+      if (!reply.raw.destroyed) reply.raw.once('close', secretPaths.use(secret, () => { reply.raw.destroy() }))
+      if (!await secretPaths.has(secret)) gate.refuseSecret(secret, request.ip)
+    }
     // Typed without the slash at its end, it would have the page look for its parts beside the secret path.
     if (unended.has(request.raw)) return await reply.header('Cache-Control', 'no-store').redirect(`${secret}${request.url}`, 307)
   })

@@ -33,6 +33,8 @@ export class SecretPaths {
   readonly #record: StateRecord
   readonly #isReadOnly: boolean
   readonly #byDigest = new Map<string, Entry>()
+  /** By digest: what ends when that secret is revoked. */
+  readonly #uses = new Map<string, Set<() => void>>()
   /** One at a time: of two, the older one might be on the disk last, with what was revoked. */
   readonly #save = coalesce(async () => { await this.#record.write({ paths: [...this.#byDigest.values()] }) })
   #seen = ''
@@ -63,6 +65,17 @@ export class SecretPaths {
     return this.#byDigest.has(digest(secret).toString('hex'))
   }
 
+  /** Calls `end` if this secret is revoked, until the function is called that this returns. */
+  use (secret: string, end: () => void): () => void {
+    const key = digest(secret).toString('hex')
+    const uses = this.#uses.get(key) ?? new Set()
+    this.#uses.set(key, uses.add(end))
+    return () => {
+      uses.delete(end)
+      if (uses.size === 0 && this.#uses.get(key) === uses) this.#uses.delete(key)
+    }
+  }
+
   /** A new one, and its secret, which nobody can be told a second time. null: there are too many. Throws STORE_FAILED; then there is none. */
   async create (name: string): Promise<{ readonly path: SecretPath, readonly secret: string } | null> {
     if (this.#byDigest.size >= MOST) return null
@@ -78,11 +91,12 @@ export class SecretPaths {
     return { path: { id: entry.id, name, createdAt: entry.createdAt }, secret }
   }
 
-  /** It counts no more from now on, even where that cannot be written, which throws STORE_FAILED. false: there is none with this id. */
+  /** It counts no more from now on, and what uses it ends, even where that cannot be written, which throws STORE_FAILED. false: there is none with this id. */
   async revoke (id: string): Promise<boolean> {
     const entry = [...this.#byDigest.values()].find((candidate) => candidate.id === id)
     if (entry === undefined) return false
     this.#byDigest.delete(entry.digest)
+    for (const end of this.#uses.get(entry.digest) ?? []) end()
     await this.#write()
     return true
   }

@@ -1,6 +1,6 @@
 import { request } from 'node:http'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t from 'tap'
@@ -124,6 +124,23 @@ t.test('a secret path leads everywhere that its bearer may go, its links stay on
   t.match(await jsonFrom(`${path}stream/proxy/${torrent.infohash}`), { status: 403, body: { code: 'SECRET_PATH_UNKNOWN' } })
   t.match(await jsonFrom(`${path}no/such/thing`), { status: 403 })
   t.same(app.access.secretPaths.list(), [])
+})
+
+t.test('a secret path that is revoked ends the streams below it, and no other', async (t) => {
+  const { url, directory } = await setUp(t)
+  const infohash = 'ad'.repeat(20)
+  // More than sockets hold.
+  await writeFile(join(directory, `${infohash}.mp4`), testBytes(30_000_000, 'long'))
+  const [revoked, kept] = await Promise.all(['the TV', 'the phone'].map(async (name) => (await jsonFrom(`${url}/api/secret-paths`, { method: 'POST', headers: { ...owner, 'Content-Type': 'application/json' }, body: JSON.stringify({ name }) })).body.data))
+  const readers = await Promise.all([revoked, kept].map(async (path) => {
+    const response = await fetch(`${path.url}stream/proxy/${infohash}`)
+    t.equal(response.status, 200)
+    return response
+  }))
+  t.equal((await fetch(`${url}/api/secret-paths/${revoked.id}`, { method: 'DELETE', headers: owner })).status, 200)
+  const [ended, going] = readers
+  await t.rejects(async () => { await ended?.arrayBuffer() })
+  t.equal((await going?.arrayBuffer())?.byteLength, 30_000_000)
 })
 
 t.test('where everybody may stream, links are as plain as ever', async (t) => {

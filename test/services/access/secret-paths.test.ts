@@ -36,6 +36,20 @@ t.test('one that is revoked counts no more, now and after a restart', async (t) 
   }
 })
 
+t.test('what uses one that is revoked ends; what had ended before, or uses another, is left alone', async (t) => {
+  const paths = await SecretPaths.open(await temporaryDirectory(t), writes)
+  const [first, second] = [await paths.create('a'), await paths.create('b')]
+  if (first === null || second === null) throw new Error('too many')
+  const ended: string[] = []
+  const release = paths.use(first.secret, () => { ended.push('over before') })
+  paths.use(first.secret, () => { ended.push('a stream') })
+  paths.use(first.secret, () => { ended.push('another') })
+  paths.use(second.secret, () => { ended.push('of the other one') })
+  release()
+  await paths.revoke(first.path.id)
+  t.same(ended, ['a stream', 'another'])
+})
+
 t.test('those that are revoked at the same time are gone after a restart, too', async (t) => {
   const directory = await temporaryDirectory(t)
   const paths = await SecretPaths.open(directory, writes)
