@@ -1,7 +1,7 @@
 import { Script } from 'node:vm'
 import { CodedError } from '../errors.ts'
 import { isMedia } from '../http/content-type.ts'
-import { episodeOfFile } from '../stremio/release-name.ts'
+import { episodesOfFiles } from '../stremio/release-name.ts'
 import { episodeOf } from '../torrent/videos.ts'
 import type { Metadata, TorrentFile } from '../torrent/metadata.ts'
 import type { Episode } from '../torrent/videos.ts'
@@ -16,7 +16,6 @@ export interface Guess {
 
 type Files = Pick<Metadata, 'files'>
 
-/** It takes a fraction of a millisecond each. */
 const MAX_PARSED = 1000
 const MAX_PATTERNS = 20
 const MAX_PATTERN_LENGTH = 300
@@ -40,7 +39,10 @@ export function guessFile (metadata: Files, { season = null, episode = null, mus
 function ofEpisode (files: readonly TorrentFile[], { season, episode }: Episode): readonly TorrentFile[] {
   const isIt = (found: Episode | null): boolean => found !== null && found.season === season && found.episode === episode
   const usual = files.filter(({ name }) => isIt(episodeOf(name.slice(0, 1000))))
-  return usual.length > 0 ? usual : files.slice(0, MAX_PARSED).filter(({ path }) => isIt(episodeOfFile(path)))
+  if (usual.length > 0) return usual
+  const others = files.slice(0, MAX_PARSED)
+  const found = episodesOfFiles(others.map(({ path }) => path))
+  return others.filter((_, i) => isIt(found[i] ?? null))
 }
 
 /**

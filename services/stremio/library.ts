@@ -1,6 +1,6 @@
 import { videosOf } from '../torrent/videos.ts'
 import { selectFile } from '../torrent/file-selection.ts'
-import { episodeOfFile, parseReleaseName } from './release-name.ts'
+import { episodesOfFiles, parseReleaseName } from './release-name.ts'
 import { torrentId } from './protocol.ts'
 import type { Metadata, TorrentFile } from '../torrent/metadata.ts'
 import type { Torrents } from '../torrent/torrents.ts'
@@ -73,12 +73,22 @@ export interface PlacedVideo {
   readonly episode: number
 }
 
+const placed = new WeakMap<object, readonly PlacedVideo[] | null>()
+
 /**
  * The videos of a torrent by season and episode, as their names tell; those that name none come as specials (season 0) of
  * a series, one after the other. null: it is no series.
  */
-export function episodesOf (metadata: Pick<Metadata, 'files'>): PlacedVideo[] | null {
-  const places = videosOf(metadata).slice(0, MAX_VIDEOS).map((file) => ({ file, place: episodeOfFile(file.path) }))
+export function episodesOf (metadata: Pick<Metadata, 'files'>): readonly PlacedVideo[] | null {
+  const known = placed.get(metadata)
+  const found = known === undefined ? placeEpisodes(videosOf(metadata).slice(0, MAX_VIDEOS)) : known
+  placed.set(metadata, found)
+  return found
+}
+
+function placeEpisodes (videos: readonly TorrentFile[]): PlacedVideo[] | null {
+  const episodes = episodesOfFiles(videos.map(({ path }) => path))
+  const places = videos.map((file, i) => ({ file, place: episodes[i] ?? null }))
   const named = places.filter(({ place }) => place !== null).length
   // A film with extras, one of which has a number.
   if (named === 0 || named * 2 < places.length) return null

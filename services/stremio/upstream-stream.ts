@@ -23,7 +23,14 @@ export interface UpstreamTorrent {
 const otherKinds = ['url', 'ytId', 'externalUrl', 'playerFrameUrl', 'nzbUrl', 'rarUrls', 'zipUrls', '7zipUrls', 'tgzUrls', 'tarUrls']
 /** What is the server's business once the stream is one of its own. */
 const torrentFields = new Set(['infoHash', 'fileIdx', 'fileMustInclude', 'sources'])
+/** What a client must not be sent to by an addon: something to run, or a file of its own machine. */
+const refusedSchemes: ReadonlySet<string> = new Set(['javascript:', 'data:', 'vbscript:', 'file:', 'blob:', 'about:'])
+const addresses = ['url', 'externalUrl', 'playerFrameUrl', 'nzbUrl']
 const MAX_STREAMS = 200
+/** Of a stream, as JSON: none has more than a few hundred. */
+const MAX_CHARACTERS = 20_000
+/** So deep its fields are, at most: JSON that is thousands of levels deep is read, and cannot be written again. */
+const MAX_DEPTH = 10
 const MAX_TRACKERS = 20
 
 /** The streams in an addon's answer, at most 200; what is none is left out. null: it is no answer of an addon. */
@@ -33,7 +40,7 @@ export function parseStreams (answer: unknown): UpstreamStream[] | null {
 }
 
 function parseStream (fields: unknown): UpstreamStream | null {
-  if (!isRecord(fields)) return null
+  if (!isRecord(fields) || !isModest(fields) || !addresses.every((name) => isHarmless(fields[name]))) return null
   const { infoHash, fileIdx, sources } = fields
   if (infoHash === undefined || infoHash === null) return otherKinds.some((kind) => fields[kind] !== undefined && fields[kind] !== null) ? { fields, torrent: null } : null
   const infohash = typeof infoHash === 'string' ? parseInfohash(infoHash) : null
@@ -71,6 +78,20 @@ function hintsOf ({ behaviorHints }: Readonly<Record<string, unknown>>): Readonl
 
 function isRecord (value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isModest (fields: Readonly<Record<string, unknown>>): boolean {
+  return isWithin(fields, MAX_DEPTH) && JSON.stringify(fields).length <= MAX_CHARACTERS
+}
+
+function isWithin (value: unknown, depth: number): boolean {
+  return typeof value !== 'object' || value === null || (depth > 0 && Object.values(value).every((each) => isWithin(each, depth - 1)))
+}
+
+/** Absent is harmless, too. */
+function isHarmless (address: unknown): boolean {
+  if (address === undefined || address === null) return true
+  return typeof address === 'string' && !refusedSchemes.has(URL.parse(address)?.protocol ?? '')
 }
 
 function isCount (value: unknown): value is number {

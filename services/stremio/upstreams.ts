@@ -2,7 +2,6 @@ import { abortable } from '../deadline.ts'
 import { deadlines } from '../deadlines.ts'
 import { CodedError } from '../errors.ts'
 import { viaOf } from '../download/via.ts'
-import { parseReleaseName } from './release-name.ts'
 import { isWebReady } from './library-streams.ts'
 import { fileOfEpisode } from './library.ts'
 import { episodeOfId } from './protocol.ts'
@@ -159,30 +158,33 @@ function present (candidates: readonly Candidate[], links: Links): object[] {
     return !seen.has(key) && seen.add(key)
   })
   const sorted = unique.toSorted((a, b) => ranks[a.rank] - ranks[b.rank]).slice(0, MAX_STREAMS)
+  const kinds = new Map(sorted.map((candidate) => [candidate, kindOf(candidate)]))
   return sorted.map((candidate) => {
     const { stream, fileIndex, name, rank } = candidate
     const { torrent } = stream
     if (torrent === null) return stream.fields
     const { infohash, trackers } = torrent
-    const url = links.stream(infohash, { fileIndex, ...name === null ? {} : { name }, trackers, isForAddon: true, alternatives: alternativesTo(candidate, torrent, sorted) })
+    const url = links.stream(infohash, { fileIndex, ...name === null ? {} : { name }, trackers, isForAddon: true, alternatives: alternativesTo(candidate, torrent, kinds) })
     return asUrlStream(stream, { url, mark: marks[rank], isWebReady: isWebReady(url, name ?? ''), name })
   })
 }
 
 /** The next torrents of the same addon and kind: what that says belongs together, else what has the same resolution. */
-function alternativesTo (candidate: Candidate, { infohash, bingeGroup }: UpstreamTorrent, all: readonly Candidate[]): Alternative[] {
-  const kind = kindOf(candidate)
-  return all.flatMap((other) => {
+function alternativesTo (candidate: Candidate, { infohash, bingeGroup }: UpstreamTorrent, kinds: ReadonlyMap<Candidate, string | null>): Alternative[] {
+  const kind = kinds.get(candidate)
+  return [...kinds].flatMap(([other, otherKind]) => {
     const { stream: { torrent }, fileIndex, rank, addon } = other
     if (torrent === null || torrent.infohash === infohash || rank === 'dead' || addon !== candidate.addon) return []
-    const isSame = bingeGroup === null ? torrent.bingeGroup === null && kindOf(other) === kind : torrent.bingeGroup === bingeGroup
+    const isSame = bingeGroup === null ? torrent.bingeGroup === null && otherKind === kind : torrent.bingeGroup === bingeGroup
     return isSame ? [{ infohash: torrent.infohash, fileIndex }] : []
   }).slice(0, MAX_ALTERNATIVES)
 }
 
+/** Its resolution, as far as its texts tell; found by one expression, for there may be hundreds. */
 function kindOf ({ stream: { fields }, name }: Candidate): string | null {
-  const text = [name, fields['name'], fields['title'], fields['description']].filter((each) => typeof each === 'string').join(' ')
-  return parseReleaseName(text).resolution
+  const text = [name, fields['name'], fields['title'], fields['description']].filter((each) => typeof each === 'string').map((each) => each.slice(0, 500)).join(' ')
+  const [, lines] = /(?<![\p{L}\p{N}])(\d{3,4}[pi]|4k|uhd)(?![\p{L}\p{N}])/iu.exec(text) ?? []
+  return lines === undefined ? null : /^(?:4k|uhd)$/i.test(lines) ? '2160p' : lines.toLowerCase()
 }
 
 /** Where an addon is asked for streams, by the address of its manifest. null: that is none. */

@@ -141,3 +141,23 @@ t.test('strange types and ids are asked of nobody', async (t) => {
   t.equal(parseStreams(null), null)
   t.equal(parseStreams({ streams: Array.from({ length: 1000 }, () => ({ ytId: 'x' })) })?.length, 200)
 })
+
+t.test('hundreds of streams with names made to be slow take no second', async (t) => {
+  const slow = ' - '.repeat(60)
+  const { metadata } = await makeTorrent(Object.fromEntries(Array.from({ length: 1500 }, (_, i) => [`${slow}${i} x.mkv`, Buffer.alloc(1)])), { name: 'Slow' })
+  const streams = Array.from({ length: 200 }, (_, i) => ({ name: `${slow}${i}`, title: 'a1b2'.repeat(500), infoHash: i.toString(16).padStart(40, '0') }))
+  const good = await addon(t, answering([...streams.slice(1), ...Array.from({ length: 10 }, () => ({ infoHash: metadata.infohash }))]))
+  const startedAt = performance.now()
+  const { streams: found } = await upstreams(t, { torrents: { knownMetadata: async (infohash) => infohash === metadata.infohash ? metadata : null } }).streams([good], question, links, new AbortController().signal)
+  t.ok(found.length >= 199)
+  t.ok(performance.now() - startedAt < 2000, `${(performance.now() - startedAt).toFixed(0)} ms`)
+})
+
+t.test('a stream that is a script, a local file, a megabyte, or thousands of levels deep is left out, and the others are there', async (t) => {
+  const deep = `{"url":"https://a.example/","x":${'['.repeat(200_000)}${']'.repeat(200_000)}}`
+  const wrong = ['{"url":"javascript:alert(1)"}', '{"externalUrl":" JavaScript:alert(1)"}', '{"url":"file:///etc/passwd"}', '{"externalUrl":"data:text/html,x"}', '{"url":7}', deep, `{"ytId":"abc","description":"${'x'.repeat(1_000_000)}"}`]
+  const good = await addon(t, (_request, response) => { response.end(`{"streams":[${wrong.join()},{"ytId":"good"},{"externalUrl":"stremio:///detail/movie/tt1"}]}`) })
+  const { streams, isComplete } = await upstreams(t).streams([good], question, links, new AbortController().signal)
+  t.same(JSON.parse(JSON.stringify(streams)), [{ ytId: 'good' }, { externalUrl: 'stremio:///detail/movie/tt1' }])
+  t.ok(isComplete)
+})
