@@ -31,8 +31,8 @@ declare module 'fastify' {
     isStream?: boolean
     /** Pages of others that may call this route, by their origin, beside those of ALLOWED_ORIGINS. */
     pages?: (origin: string) => boolean
-    /** It does something for a GET, so that it matters which page of others makes a browser send one. */
-    isChanging?: boolean
+    /** It does something for a GET, so that it matters which page of others makes a browser send one. `removing`: what people would miss. */
+    isChanging?: boolean | 'removing'
   }
   interface FastifyInstance {
     access: Access
@@ -155,7 +155,7 @@ export default fp(async function access (fastify) {
     // A path that is no route tells nothing.
     if (wanted === undefined) return payload
     if (!reading.has(request.method)) gate.guard(askingOf(request), access.identityOf(request))
-    else if (isChanging === true) gate.guardGet(askingOf(request), access.identityOf(request))
+    else if (isChanging !== undefined && isChanging !== false) gate.guardGet(askingOf(request), access.identityOf(request), { isRemoving: isChanging === 'removing' })
     if (wanted === 'public') return payload
     const infohash = infohashOf(request)
     if (wanted === 'list' || wanted === 'manage' || wanted === 'relay') access.require(request, wanted)

@@ -15,7 +15,7 @@ declare module 'fastify' {
     alternatives: Alternatives
     /** Settings of the addon, in addresses. */
     addonSeal: SettingsSeal
-    /** This server's name in the `Via` of what it asks other addons. */
+    /** This server's name in the `Via` of what it asks others because a client asked it. */
     addonHop: string
   }
 }

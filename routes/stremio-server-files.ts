@@ -11,6 +11,7 @@ import { fileParams, serverTags as tags, torrentPath } from './stremio-server-sc
 import { trackersOf } from './stremio-server-torrents.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import type { Metadata, TorrentFile } from '../services/torrent/metadata.ts'
 
 /** What a Stremio client's address of a file says. */
 export interface FileAsked {
@@ -62,7 +63,7 @@ const stremioServerFiles: FastifyPluginAsyncTypebox = async (fastify) => {
         const asked = { ...params, rest: '*' in params ? params['*'] : '', tr, f }
         const caption = captionOf(subtitles)
         if (caption !== null) reply.header('CaptionInfo.sec', caption)
-        if (external === '1') return await sendToName(request, reply, asked)
+        if (external === '1') return await sendToName(request, reply, { ...asked, download })
         return await sendStream(request, reply, wantedOf(request, { infoHash: asked.infoHash, fileIndex: await fileIndexAsked(request, reply, asked), tr: trackersOf(tr ?? []) }), isYes(download))
       }
     })
@@ -89,13 +90,22 @@ export async function fileIndexAsked (request: FastifyRequest, reply: FastifyRep
 }
 
 /** Old televisions play what ends in a name. */
-async function sendToName (request: FastifyRequest, reply: FastifyReply, asked: FileAsked): Promise<unknown> {
+async function sendToName (request: FastifyRequest, reply: FastifyReply, asked: FileAsked & { readonly download: string | undefined }): Promise<unknown> {
   const { metadata, file } = await describe(whereOf(request, { infoHash: asked.infoHash, tr: trackersOf(asked.tr ?? []) }), request.server, signalOfReply(reply))
   const index = await fileIndexAsked(request, reply, asked)
-  const name = metadata === null ? file.name : selectFile(metadata, index === undefined ? null : Number(index)).name
+  const chosen = metadata === null ? null : selectFile(metadata, index === undefined ? null : Number(index))
+  const name = chosen?.name ?? file?.name ?? ''
+  // By its name alone only where that means this file: there may be others of the same name, or it is a number.
+  const path = metadata === null || chosen === null || isNamed(metadata, chosen) ? encodeURIComponent(name) : `${chosen.index}/${encodeURIComponent(name)}`
   const { prefix = '', queryFor = () => '' } = request.server.access.grantOf(request)
-  const signed = queryFor(asked.infoHash.toLowerCase())
-  return await reply.code(307).header('Location', `${prefix}/${asked.infoHash}/${encodeURIComponent(name)}${signed === '' ? '' : `?${signed}`}`).header('Cache-Control', 'no-store').send()
+  const query = [isYes(asked.download) ? 'download=1' : '', queryFor(asked.infoHash.toLowerCase())].filter((part) => part !== '').join('&')
+  const base = URL.parse(request.server.config.BASE_URL ?? '')?.pathname.replace(/\/+$/, '') ?? ''
+  return await reply.code(307).header('Location', `${base}${prefix}/${asked.infoHash}/${path}${query === '' ? '' : `?${query}`}`).header('Cache-Control', 'no-store').send()
+}
+
+/** Does this file's name, at the place of an index, mean this file? */
+function isNamed (metadata: Metadata, { name, index }: TorrentFile): boolean {
+  return !/^(?:-?\d+|\.{1,2}|create|remove|stats\.json)$/.test(name) && fileNamed(metadata, name).index === index
 }
 
 /** Only what is an address: it goes into a header. */

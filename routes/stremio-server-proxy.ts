@@ -3,6 +3,7 @@ import { CodedError } from '../services/errors.ts'
 import { corsHeaders } from '../services/http/cors.ts'
 import { parseProxyRequest } from '../services/stremio-server/proxy-request.ts'
 import { refuse } from '../plugins/errors.ts'
+import { relayHeaders } from './relay-headers.ts'
 import { errors, mockHash } from './schemas.ts'
 import { sendBody } from './send-body.ts'
 import { sendStream, signalOfReply, wantedOf } from './stream-request.ts'
@@ -11,7 +12,7 @@ import { fileIndexAsked } from './stremio-server-files.ts'
 import { allowPreflight, letStremioIn } from './stremio-server-pages.ts'
 import { pageHeaders, serverTags as tags } from './stremio-server-schemas.ts'
 import { trackersOf } from './stremio-server-torrents.ts'
-import { admitted } from './stremio-server-urls.ts'
+import { admitted, fetched } from './stremio-server-urls.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply } from 'fastify'
 import type { Reply } from '../services/download/fetcher.ts'
@@ -63,10 +64,7 @@ const stremioServerProxy: FastifyPluginAsyncTypebox = async (fastify) => {
       reply.raw.once('close', () => { open-- })
       const signal = AbortSignal.any([signalOfReply(reply), fastify.sources.closing, AbortSignal.timeout(MAX_MS)])
       const headers = Object.fromEntries(passedOn.flatMap((name) => typeof request.headers[name] === 'string' ? [[name, request.headers[name]]] : []))
-      const answer = await fastify.fetcher.get(asked, { isTrusted: false, headers: { ...headers, ...wanted.headers }, signal, maxRedirects: MAX_REDIRECTS }).catch((error: unknown) => {
-        if (error instanceof CodedError) throw Object.assign(new Error('Nothing is to be had at this URL.', { cause: error }), { statusCode: 404 })
-        throw error
-      })
+      const answer = await fetched(async () => await fastify.fetcher.get(asked, { isTrusted: false, headers: { ...headers, ...wanted.headers, ...relayHeaders(request) }, signal, maxRedirects: MAX_REDIRECTS }))
       return await passOn(reply, answer, wanted.answerHeaders, request.method === 'HEAD', signal)
     }
   })

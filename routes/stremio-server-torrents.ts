@@ -11,6 +11,7 @@ import { parseMagnet } from '../services/torrent/magnet.ts'
 import { maxTorrentBytes, parseMetadata } from '../services/torrent/metadata.ts'
 import { refuse } from '../plugins/errors.ts'
 import { errors } from './schemas.ts'
+import { relayHeaders } from './relay-headers.ts'
 import { infohashOf, signalOfReply, whereOf } from './stream-request.ts'
 import { allowPreflight, letStremioIn } from './stremio-server-pages.ts'
 import { createExample, fileParams, json, pageHeaders, serverTags as tags, torrentParams, torrentPath } from './stremio-server-schemas.ts'
@@ -87,11 +88,11 @@ const stremioServerTorrents: FastifyPluginAsyncTypebox = async (fastify) => {
     return await sendOrNull(reply, await knownStatistics(infohashOf(request.params.infoHash), request.params.idx, fastify))
   })
 
-  fastify.get(`${torrentPath}/remove`, { schema: remove, config: { access: 'manage', isChanging: true } }, async (request) => {
+  fastify.get(`${torrentPath}/remove`, { schema: remove, config: { access: 'manage', isChanging: 'removing' } }, async (request) => {
     await stop(infohashOf(request.params.infoHash))
     return {}
   })
-  fastify.get('/removeAll', { schema: removeAll, config: { access: 'manage', isChanging: true } }, async () => {
+  fastify.get('/removeAll', { schema: removeAll, config: { access: 'manage', isChanging: 'removing' } }, async () => {
     await Promise.all(torrents.list().map(async ({ infohash }) => { await stop(infohash) }))
     return {}
   })
@@ -125,7 +126,7 @@ const stremioServerTorrents: FastifyPluginAsyncTypebox = async (fastify) => {
     if (url === null || !/^https?:$/.test(url.protocol)) return null
     fastify.access.require(request, 'relay')
     try {
-      return await getBytes(url, maxTorrentBytes, { fetcher: fastify.fetcher, isTrusted: false, signal: signalOfReply(reply), timeoutMs: deadlines.headersMs })
+      return await getBytes(url, maxTorrentBytes, { fetcher: fastify.fetcher, isTrusted: false, headers: relayHeaders(request), signal: signalOfReply(reply), timeoutMs: deadlines.headersMs })
     } catch (error) {
       if (!(error instanceof CodedError)) throw error
       // Why exactly would tell strangers what answers where.

@@ -4,13 +4,14 @@ import { deadlines } from '../services/deadlines.ts'
 import { getBytes } from '../services/download/torrent-get.ts'
 import { CodedError } from '../services/errors.ts'
 import { Slots } from '../services/slots.ts'
-import { cuesOf } from '../services/stremio-server/cues.ts'
+import { cuesOf, shifted } from '../services/stremio-server/cues.ts'
 import { ownFileOf } from '../services/stremio-server/own-file.ts'
 import { HASHED_BYTES, videoHash } from '../services/stremio-server/video-hash.ts'
 import { decodeText } from '../services/subtitles/encoding.ts'
 import { MAX_SUBTITLE_BYTES } from '../services/subtitles/subtitles.ts'
 import { toWebVtt } from '../services/subtitles/webvtt.ts'
 import { baseUrlOf } from './base-url.ts'
+import { relayHeaders } from './relay-headers.ts'
 import { errors, listOf, mockHash, oneOf } from './schemas.ts'
 import { infohashOf, signalOfReply, wantedOf, whereOf } from './stream-request.ts'
 import { fileIndexAsked } from './stremio-server-files.ts'
@@ -39,7 +40,10 @@ const vttSchema = {
   tags,
   summary: 'Subtitles as WebVTT; from elsewhere for the owner and secret paths',
   description: 'Of a subtitle file of this server, or, for its owner and secret paths, of one elsewhere.',
-  querystring: Type.Object({ from: Type.String({ maxLength: 8000 }) }),
+  querystring: Type.Object({
+    from: Type.String({ maxLength: 8000 }),
+    offset: Type.Optional(Type.Integer({ minimum: -86_400_000, maximum: 86_400_000, description: 'milliseconds that they come later' }))
+  }),
   response: { 200: Type.Unsafe<unknown>({ description: 'in UTF-8', headers: pageHeaders, content: { 'text/vtt': { schema: {} } } }), ...refusals }
 }
 const tracksSchema = {
@@ -74,14 +78,15 @@ const stremioServerUrls: FastifyPluginAsyncTypebox = async (fastify) => {
     const asked = await admitted(request, request.query.videoUrl)
     const signal = limited(reply)
     const result = asked instanceof URL
-      ? await fetched(async () => await slots.run(async () => await foreignHash(asked, fastify.fetcher, signal), signal))
+      ? await fetched(async () => await slots.run(async () => await foreignHash(asked, fastify.fetcher, relayHeaders(request), signal), signal))
       : await ownHash(request, reply, asked, signal)
     return { error: null, result }
   })
 
   fastify.get('/subtitles.vtt', { schema: vttSchema, config: { access: 'public', isChanging: true } }, async (request, reply) => {
-    const text = await webVttOf(request, reply, request.query.from)
-    return await reply.type('text/vtt; charset=utf-8').send(text)
+    const { from, offset = 0 } = request.query
+    const text = await webVttOf(request, reply, from)
+    return await reply.type('text/vtt; charset=utf-8').send(offset === 0 ? text : shifted(text, offset))
   })
 
   fastify.get('/subtitlesTracks', { schema: tracksSchema, config: { access: 'public', isChanging: true } }, async (request, reply) => {
@@ -119,7 +124,7 @@ const stremioServerUrls: FastifyPluginAsyncTypebox = async (fastify) => {
       return bytes.toString()
     }
     return await fetched(async () => await slots.run(async () => {
-      const bytes = await getBytes(asked, MAX_SUBTITLE_BYTES, { fetcher: fastify.fetcher, isTrusted: false, signal, timeoutMs: deadlines.subtitleMs })
+      const bytes = await getBytes(asked, MAX_SUBTITLE_BYTES, { fetcher: fastify.fetcher, isTrusted: false, headers: relayHeaders(request), signal, timeoutMs: deadlines.subtitleMs })
       return await toWebVtt(decodeText(bytes).text, signal)
     }, signal))
   }
@@ -146,7 +151,7 @@ export function basesOf (request: FastifyRequest): [string, ...string[]] {
 }
 
 /** Why exactly it fails would tell what answers where, behind this server. */
-async function fetched<T> (work: () => Promise<T>): Promise<T> {
+export async function fetched<T> (work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
@@ -178,17 +183,17 @@ async function ownHash (request: FastifyRequest, reply: FastifyReply, asked: Own
   }), signal)
 }
 
-async function foreignHash (url: URL, fetcher: Fetcher, signal: AbortSignal): Promise<VideoHash> {
-  const { size } = await part(url, 0, HASHED_BYTES - 1, fetcher, signal)
-  return await videoHash(size, async (start, end) => (await part(url, start, end, fetcher, signal)).bytes)
+async function foreignHash (url: URL, fetcher: Fetcher, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<VideoHash> {
+  const { size } = await part(url, 0, HASHED_BYTES - 1, fetcher, headers, signal)
+  return await videoHash(size, async (start, end) => (await part(url, start, end, fetcher, headers, signal)).bytes)
 }
 
-/** A part of a file elsewhere, and the length of all of it (RFC 9110 section 15.3.7). Throws SOURCE_FAILED. */
-async function part (url: URL, start: number, end: number, fetcher: Fetcher, signal: AbortSignal): Promise<{ bytes: Buffer, size: number }> {
-  const reply = await fetcher.get(url, { isTrusted: false, headers: { range: `bytes=${start}-${end}` }, signal })
+/** A part of a file elsewhere, whole, and the length of all of it (RFC 9110 section 15.3.7). Throws SOURCE_FAILED. */
+async function part (url: URL, start: number, end: number, fetcher: Fetcher, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<{ bytes: Buffer, size: number }> {
+  const reply = await fetcher.get(url, { isTrusted: false, headers: { ...headers, range: `bytes=${start}-${end}` }, signal })
   try {
     const [, first, last, size] = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/.exec(reply.headers['content-range'] ?? '') ?? []
-    if (reply.status !== 206 || Number(first) !== start || last === undefined || Number(last) > end) throw new CodedError('SOURCE_FAILED', `${url.host} sends no ranges`)
+    if (reply.status !== 206 || Number(first) !== start || Number(last) !== Math.min(end, Number(size) - 1)) throw new CodedError('SOURCE_FAILED', `${url.host} sends no ranges`)
     const chunks: Buffer[] = []
     let length = 0
     for await (const chunk of reply.body) {
@@ -196,7 +201,8 @@ async function part (url: URL, start: number, end: number, fetcher: Fetcher, sig
       length += chunk.length
       if (length > HASHED_BYTES) break
     }
-    return { bytes: Buffer.concat(chunks).subarray(0, Number(last) - start + 1), size: Number(size) }
+    if (length !== Number(last) - start + 1) throw new CodedError('SOURCE_FAILED', `${url.host} sends other ranges than it says`)
+    return { bytes: Buffer.concat(chunks), size: Number(size) }
   } finally {
     reply.discard()
   }

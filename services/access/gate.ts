@@ -99,12 +99,17 @@ export class Gate {
 
   /**
    * As `guard`, for a GET that does something: an image or a video of any page makes a browser send one without an Origin.
-   * Told by what the browser says of it (Fetch Metadata; only to https and this machine), and by the Referer.
+   * Told by what the browser says of it (Fetch Metadata; only to https and this machine), and by the Referer. A page may
+   * keep that to itself: for one that removes something, a browser that says neither is refused, too.
    */
-  guardGet ({ headers, pages }: Asking, { isExplicit }: Identity): void {
+  guardGet ({ headers, pages }: Asking, { isExplicit }: Identity, { isRemoving = false } = {}): void {
     const { names } = this.#options
-    if (isExplicit || headers.origin !== undefined || !/^(?:cross|same)-site$/.test(textOf(headers['sec-fetch-site']) ?? '')) return
-    const origin = URL.parse(textOf(headers.referer) ?? '')?.origin ?? 'null'
+    const site = textOf(headers['sec-fetch-site'])
+    // Of the same origin, or typed in by somebody.
+    if (isExplicit || headers.origin !== undefined || site === 'same-origin' || site === 'none') return
+    const referer = textOf(headers.referer)
+    if (site === undefined && referer === undefined && !(isRemoving && /^Mozilla\//.test(textOf(headers['user-agent']) ?? ''))) return
+    const origin = URL.parse(referer ?? '')?.origin ?? 'null'
     const from = originOf(origin, textOf(headers.host), names)
     if (from !== 'own' && from !== 'listed' && pages?.(origin) !== true) throw strangeOrigin({ origin })
   }

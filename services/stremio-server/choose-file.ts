@@ -21,7 +21,9 @@ const MAX_PATTERNS = 20
 const MAX_PATTERN_LENGTH = 300
 const MAX_NAME_LENGTH = 300
 /** All names and expressions together: expressions are a stranger's, and some take for ever. */
-const MATCH_MS = 150
+const MATCH_MS = 100
+/** After one that did, expressions are left alone: strangers would else have half of the server's time. */
+const REST_MS = 5000
 const isExpression = /^\/(.+)\/([a-z]*)$/
 
 /**
@@ -46,14 +48,16 @@ function ofEpisode (files: readonly TorrentFile[], { season, episode }: Episode)
 }
 
 /**
- * The file of this path or name: the path in the torrent, with the torrent's own folder or without, else the name alone.
+ * The file of this path or name: the path in the torrent, with the torrent's own folder or without, else the name alone,
+ * of a path in another folder only where no two files have it.
  * Throws FILE_INDEX where there is none.
  */
 export function fileNamed (metadata: Files & Pick<Metadata, 'name'>, path: string): TorrentFile {
   const offered = metadata.files.filter(({ isPadding }) => !isPadding)
   const inside = path.startsWith(`${metadata.name}/`) ? path.slice(metadata.name.length + 1) : path
   const last = path.slice(path.lastIndexOf('/') + 1)
-  const file = offered.find((file) => file.path === path || file.path === inside) ?? offered.find(({ name }) => name === last)
+  const named = offered.filter(({ name }) => name === last)
+  const file = offered.find((file) => file.path === path || file.path === inside) ?? (last === path || named.length === 1 ? named[0] : undefined)
   if (file === undefined) throw new CodedError('FILE_INDEX', `this torrent has no file ${JSON.stringify(path.slice(0, 200))}`)
   return file
 }
@@ -74,7 +78,8 @@ function including (files: readonly TorrentFile[], patterns: readonly string[]):
 
 /** In a context of their own, because only there the engine can be stopped in the middle of a match. */
 function matching (names: readonly string[], expressions: ReadonlyArray<{ readonly source: string, readonly flags: string }>): readonly unknown[] {
-  if (expressions.length === 0) return []
+  if (expressions.length === 0 || performance.now() < restsUntil) return []
+  const endAt = performance.now() + MATCH_MS
   try {
     const given = JSON.stringify({ names, expressions })
     const answer: unknown = new Script(`JSON.stringify((${matcher})(JSON.parse(${JSON.stringify(given)})))`).runInNewContext({}, { timeout: MATCH_MS })
@@ -82,9 +87,12 @@ function matching (names: readonly string[], expressions: ReadonlyArray<{ readon
     return Array.isArray(parsed) ? parsed : []
   } catch {
     // Too slow, or no regular expression: as if it had not been asked for, the largest file is a good guess.
+    if (performance.now() >= endAt) restsUntil = performance.now() + REST_MS
     return []
   }
 }
+
+let restsUntil = 0
 
 const matcher = `({ names, expressions }) => {
   const all = expressions.map(({ source, flags }) => new RegExp(source, flags))

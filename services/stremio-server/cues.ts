@@ -21,6 +21,17 @@ export function cuesOf (webVtt: string): NumberedCue[] {
   return cues
 }
 
+/** A WebVTT text whose cues come so many milliseconds later; none of them before the beginning. */
+export function shifted (webVtt: string, offsetMs: number): string {
+  return webVtt.replace(new RegExp(times, 'gm'), (_line, start: string, end: string) => `${timestamp(milliseconds(start) + offsetMs)} --> ${timestamp(milliseconds(end) + offsetMs)}`)
+}
+
+function timestamp (ms: number): string {
+  const at = Math.max(0, ms)
+  const two = (value: number): string => String(Math.floor(value)).padStart(2, '0')
+  return `${two(at / 3_600_000)}:${two(at / 60_000 % 60)}:${two(at / 1000 % 60)}.${String(at % 1000).padStart(3, '0')}`
+}
+
 function milliseconds (timestamp: string): number {
   const [seconds = 0, minutes = 0, hours = 0] = timestamp.split(':').map(Number).reverse()
   return Math.round(((hours * 60 + minutes) * 60 + seconds) * 1000)

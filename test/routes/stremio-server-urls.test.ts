@@ -1,5 +1,6 @@
 import { createServer } from 'node:http'
 import t from 'tap'
+import { once } from 'node:events'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
 import { listenOnLoopback } from '../loopback.ts'
 import { startMirror } from '../mirror.ts'
@@ -20,6 +21,8 @@ async function startElsewhere (t: Test): Promise<{ readonly origin: string, read
     if (path === '/a.srt') response.end(srt)
     else if (path === '/page') response.writeHead(200, { 'Content-Type': 'text/html', 'Set-Cookie': 'a=b', 'Access-Control-Allow-Origin': '*', 'Content-Security-Policy': 'default-src *' }).end('<script>alert(1)</script>')
     else if (path === '/moved') response.writeHead(302, { Location: '/video.mp4' }).end()
+    else if (path === '/short.mp4') response.writeHead(206, { 'Content-Range': `bytes ${start}-${Number(start) + 9}/${video.length}` }).end(video.subarray(Number(start), Number(start) + 10))
+    else if (path === '/cut.mp4') response.writeHead(206, { 'Content-Range': `bytes ${start}-${end}/${video.length}` }).end('x')
     else if (path !== '/video.mp4') response.writeHead(404).end()
     else if (start === undefined) response.writeHead(200, { 'Content-Type': 'video/mp4', 'Content-Length': video.length }).end(video)
     else {
@@ -45,6 +48,7 @@ t.test('the hash of a video is the same for a file here and for the same file el
   for (const own of [`${url}/${torrent.infohash}/0`, `${url}/${torrent.infohash}/-1?tr=x`, `/stream/proxy/${torrent.infohash}`]) t.same((await hash(own)).body, body, own)
   t.equal((await hash(`${origin}/a.srt`)).status, 404, 'a server without ranges')
   t.equal((await hash(`${origin}/nothing`)).status, 404)
+  for (const liar of ['short', 'cut']) t.equal((await hash(`${origin}/${liar}.mp4`)).status, 404, 'one that sends less than was asked for')
   t.equal((await hash(`${url}/metrics`)).status, 400, 'no file of this server')
   t.equal((await hash('file:///etc/passwd')).status, 400)
 })
@@ -61,6 +65,8 @@ t.test('subtitles come as WebVTT and as a list, from here and from elsewhere', a
     t.equal(response.headers.get('access-control-allow-origin'), 'https://web.stremio.com')
     t.equal(await response.text(), 'WEBVTT\n\n00:00:01.000 --> 00:00:02.500\nHello\n')
   }
+  t.equal(String(await bytesFrom(`${url}/subtitles.vtt?offset=3600500&from=${encodeURIComponent(`${origin}/a.srt`)}`)), 'WEBVTT\n\n01:00:01.500 --> 01:00:03.000\nHello\n')
+  t.equal(String(await bytesFrom(`${url}/subtitles.vtt?offset=-2000&from=${encodeURIComponent(`${origin}/a.srt`)}`)), 'WEBVTT\n\n00:00:00.000 --> 00:00:00.500\nHello\n')
   t.match((await jsonFrom(`${url}/subtitlesTracks?subsUrl=${encodeURIComponent(`${origin}/a.srt`)}`)).body, { error: null, result: { tracks: [{ number: 1, startTime: 1000, endTime: 2500, text: 'Hello' }] } })
   t.equal((await fetch(`${url}/subtitles.vtt?from=${encodeURIComponent(`${url}/${torrent.infohash}/0`)}`)).status, 404, 'a film is no subtitle')
 })
@@ -112,4 +118,23 @@ t.test('strangers have nothing fetched; who has a secret path does; nobody reach
   t.equal(requests.length, before, 'nobody was asked')
   const image = { 'Sec-Fetch-Site': 'cross-site', Referer: 'https://evil.example/' }
   for (const each of asked) t.equal((await fetch(`${open.url}${each}`, { headers: image })).status, 403, 'not for an image on any page')
+})
+
+t.test('who has a secret path does not become the owner by having this server ask itself', async (t) => {
+  const { origin, requests } = await startElsewhere(t)
+  const { app, url } = await startApp(t)
+  // A second way in, of which the server does not know that it is its own.
+  const again = createServer((request, response) => { app.server.emit('request', request, response) }).listen(0, '127.0.0.1')
+  await once(again, 'listening')
+  t.teardown(() => { again.close() })
+  const address = again.address()
+  const own = `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}`
+  const made = await app.access.secretPaths.create('the TV')
+  const asGuest = { headers: { 'X-Forwarded-For': '203.0.113.1' } }
+  for (const path of ['/api/secret-paths', '/removeAll', '/stats.json']) {
+    const answer = await fetch(`${url}/t/${made?.secret}${viaProxy(own, path)}`, asGuest)
+    t.equal(answer.status, 401, path)
+  }
+  t.equal((await fetch(`${url}/t/${made?.secret}${viaProxy(own, `/t/${made?.secret}${viaProxy(origin, '/video.mp4')}`)}`, asGuest)).status, 404, 'nor does it go round in circles')
+  t.equal(requests.length, 0)
 })

@@ -131,7 +131,7 @@ t.test('a file is had by its index, by -1, and by its name, with ranges and a HE
 
 t.test('pages of Stremio and of this machine may call, others may not, and nobody is told twice', async (t) => {
   const { url } = await startApp(t, { ALLOWED_ORIGINS: 'https://my.example' })
-  for (const origin of [stremio, 'https://app.strem.io', 'http://localhost:3000', 'http://127.0.0.1:8080', 'https://my.example']) {
+  for (const origin of [stremio, 'https://app.strem.io', 'https://stremio.com', 'https://stremio.github.io', 'https://www.gstatic.com', 'http://localhost:3000', 'http://127.0.0.1:8080', 'https://my.example']) {
     const answer = await fetch(`${url}/settings`, { headers: { Origin: origin } })
     t.equal(answer.headers.get('access-control-allow-origin'), origin)
     t.equal((await fetch(`${url}/settings`, post({}, { Origin: origin }))).status, 200, `${origin} may set`)
@@ -139,7 +139,7 @@ t.test('pages of Stremio and of this machine may call, others may not, and nobod
     t.equal(preflight.status, 204)
     t.match(Object.fromEntries(preflight.headers), { 'access-control-allow-origin': origin, 'access-control-allow-private-network': 'true', 'access-control-allow-methods': /POST/, 'access-control-allow-headers': /Content-Type/ })
   }
-  for (const origin of ['https://evil.example', 'https://web.stremio.com.evil.example', 'null', 'http://localhost.evil.example']) {
+  for (const origin of ['https://evil.example', 'https://web.stremio.com.evil.example', 'https://evilstremio.com', 'https://evil.github.io', 'http://web.stremio.com', 'null', 'http://localhost.evil.example']) {
     t.equal((await fetch(`${url}/settings`, { headers: { Origin: origin } })).headers.get('access-control-allow-origin'), null)
     t.equal((await fetch(`${url}/settings`, post({}, { Origin: origin }))).status, 403, `${origin} may not set`)
     t.equal((await fetch(`${url}/removeAll`, { headers: { Origin: origin } })).ok, false, `${origin} may not remove`)
@@ -155,6 +155,12 @@ t.test('an image on any page does not remove what plays', async (t) => {
   t.equal((await fetch(`${url}/removeAll`, { headers: image })).status, 403)
   t.equal((await fetch(`${url}/removeAll`, { headers: { ...image, Referer: 'https://evil.example/' } })).status, 403)
   t.equal((await fetch(`${url}/removeAll`, { headers: { ...image, Referer: `${stremio}/` } })).status, 200)
+  // Of an address without https browsers say less.
+  t.equal((await fetch(`${url}/removeAll`, { headers: { Referer: 'http://evil.example/' } })).status, 403)
+  t.equal((await fetch(`${url}/removeAll`, { headers: { 'User-Agent': 'Mozilla/5.0 (X11; Linux x86_64)' } })).status, 403, 'a page that keeps its address to itself')
+  t.equal((await fetch(`${url}/removeAll`, { headers: { 'User-Agent': 'Mozilla/5.0 (X11; Linux x86_64)', Referer: `${url}/` } })).status, 200)
+  t.equal((await fetch(`${url}/removeAll`, { headers: { 'User-Agent': 'Mozilla/5.0', 'Sec-Fetch-Site': 'none' } })).status, 200, 'typed in')
+  t.equal((await fetch(`${url}/removeAll`, { headers: { 'User-Agent': 'okhttp/4.12' } })).status, 200, 'an app')
 })
 
 t.test('strangers see nothing of the machine, and change nothing', async (t) => {
@@ -164,4 +170,35 @@ t.test('strangers see nothing of the machine, and change nothing', async (t) => 
   for (const path of ['/stats.json', '/removeAll', `/${'e'.repeat(40)}/remove`]) t.equal((await jsonFrom(`${url}${path}`)).status, 401, path)
   t.equal((await jsonFrom(`${url}/settings`, post({}))).status, 401)
   t.equal((await jsonFrom(`${url}/create`, post({ from: 'http://127.0.0.1/a.torrent' }))).status, 401)
+})
+
+t.test('files of the same name, or named like an index or a route, are told apart by the redirect to a name', async (t) => {
+  const torrent = await makeTorrent({ 'Season 1/01.mkv': testBytes(9000, '1'), 'Season 2/01.mkv': testBytes(8000, '2'), 7: testBytes(7000, '3'), remove: testBytes(6000, '4'), 'ünï %2F #?.mkv': testBytes(5000, '5') }, { name: 'Show' })
+  const mirror = await startMirror(t, torrent)
+  const { url } = await startApp(t, { TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl })
+  for (const [index, { bytes, path }] of torrent.files.entries()) {
+    const answer = await fetch(`${url}/${torrent.infohash}/${index}?external=1&download=1`, { redirect: 'manual' })
+    t.equal(answer.status, 307)
+    const named = await fetch(new URL(answer.headers.get('location') ?? '', url))
+    t.ok(Buffer.from(await named.arrayBuffer()).equals(bytes), `${path}: ${answer.headers.get('location')}`)
+    t.match(named.headers.get('content-disposition'), /^attachment/)
+  }
+  for (const wrong of ['..%2F..%2Fetc%2Fpasswd', '%2e%2e%2fetc', 'Season 3/01.mkv', '0x1', '1e0', '%00', '%F0%9F%92%A9']) t.equal((await fetch(`${url}/${torrent.infohash}/${wrong}`)).status, 404, wrong)
+})
+
+t.test('behind a path of a proxy the redirect to a name stays there', async (t) => {
+  const { url, torrent } = await setUp(t, { BASE_URL: 'https://films.example/streme' })
+  const answer = await fetch(`${url}/${torrent.infohash}/1?external=1`, { redirect: 'manual' })
+  t.equal(answer.headers.get('location'), `/streme/${torrent.infohash}/Show.S01E02.mkv`)
+})
+
+t.test('a .torrent of very many files does not hold the server up', async (t) => {
+  const { url } = await startApp(t)
+  const count = 45_000
+  const list = Array.from({ length: count }, (_, i) => { const name = i.toString(36).padStart(4, '0') + '.ts'; return `d6:lengthi1e4:pathl${name.length}:${name}ee` }).join('')
+  const blob = Buffer.from(`d4:infod5:filesl${list}e4:name1:x12:piece lengthi65536e6:pieces20:${'x'.repeat(20)}ee`, 'latin1')
+  const startedAt = performance.now()
+  const { status, body } = await jsonFrom(`${url}/create`, post({ blob: blob.toString('hex'), guessFileIdx: { season: 1, episode: 2 }, fileMustInclude: ['/^(0+)+$/', '/([a-z0-9]+)+!/'] }))
+  t.match([status, body.guessedFileIdx], [200, -1])
+  t.ok(performance.now() - startedAt < 5000, `${(performance.now() - startedAt).toFixed(0)} ms`)
 })

@@ -54,12 +54,18 @@ t.test('an expression that would take for ever holds nobody up', async (t) => {
   const before = performance.now()
   t.equal(guessFile(slow, { mustInclude: ['/^(a+)+$/'] })?.index, 0)
   t.ok(performance.now() - before < 2000)
+  const again = performance.now()
+  for (let i = 0; i < 50; i++) guessFile(slow, { mustInclude: [`/^(a+)+${i}$/`] })
+  t.ok(performance.now() - again < 90, 'nor do fifty of them, one after the other')
 })
 
 t.test('a file is found by its path, with the folder of the torrent or without, or by its name', async (t) => {
   t.equal(fileNamed(season, 'Extras/Making.of.mkv').index, 5)
   t.equal(fileNamed(season, 'Pack/Extras/Making.of.mkv').index, 5)
   t.equal(fileNamed(season, 'Making.of.mkv').index, 5)
+  const twice = torrentOf({ 'S1/01.mkv': 1, 'S2/01.mkv': 1 })
+  t.equal(fileNamed(twice, 'S2/01.mkv').index, 1)
+  t.throws(() => fileNamed(twice, 'S3/01.mkv'), { code: 'FILE_INDEX' }, 'a file of another season')
   t.throws(() => fileNamed(season, 'nothing.mkv'), { code: 'FILE_INDEX' })
   t.throws(() => fileNamed(season, '1000'), { code: 'FILE_INDEX' }, 'padding is no file')
 })
