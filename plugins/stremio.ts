@@ -3,6 +3,7 @@ import { newHop } from '../services/download/via.ts'
 import { SettingsSeal } from '../services/stremio/addon-settings.ts'
 import { Alternatives } from '../services/stremio/alternatives.ts'
 import { Library } from '../services/stremio/library.ts'
+import { UpstreamManifests } from '../services/stremio/upstream-manifests.ts'
 import { Upstreams } from '../services/stremio/upstreams.ts'
 
 declare module 'fastify' {
@@ -11,6 +12,7 @@ declare module 'fastify' {
     library: Library
     /** Other addons, whose torrents become streams of this server. */
     upstreams: Upstreams
+    upstreamManifests: UpstreamManifests
     /** Torrents that play in place of others. */
     alternatives: Alternatives
     /** Settings of the addon, in addresses. */
@@ -27,5 +29,7 @@ export default fp(async function stremio (fastify) {
   fastify.decorate('addonHop', hop)
   fastify.decorate('addonSeal', new SettingsSeal(fastify.access.keyFor('addon settings')))
   fastify.decorate('alternatives', new Alternatives())
-  fastify.decorate('upstreams', new Upstreams({ fetcher, cache, torrents, health, hop, log }))
+  const manifests = new UpstreamManifests({ fetcher, hop })
+  fastify.decorate('upstreamManifests', manifests)
+  fastify.decorate('upstreams', new Upstreams({ fetcher, cache, torrents, health, manifests, hop, log }))
 }, { name: 'stremio', dependencies: ['torrent-list', 'torrents', 'fetcher', 'cache', 'torrent-health', 'access'] })

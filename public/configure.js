@@ -11,6 +11,18 @@ function say (message, isError = false) {
   byId('message').classList.toggle('is-error', isError)
 }
 
+/** What the other addons are, and which of them cannot be read now. */
+function show (addons) {
+  byId('addons').replaceChildren(...addons.map(({ url, name, problem }) => {
+    const item = document.createElement('li')
+    item.dir = 'auto'
+    item.textContent = name ?? text('addonSilent', { url, problem })
+    item.classList.toggle('is-error', name === null)
+    return item
+  }))
+  byId('addons-part').hidden = addons.length === 0
+}
+
 async function make () {
   const button = byId('configure').querySelector('.primary')
   button.disabled = true
@@ -23,9 +35,11 @@ async function make () {
     byId('install').href = data.installUrl
     byId('web').href = data.webUrl
     byId('unreachable').hidden = data.isReachable
+    show(data.addons)
     byId('made').hidden = false
     byId('made-title').focus()
   } catch (error) {
+    byId('made').hidden = true
     say(error.message, true)
     if (error.status === 401) byId('login').hidden = false
   } finally {
@@ -51,6 +65,7 @@ async function recallSettings () {
   const { data } = await call(`api/stremio/install/${config}`)
   byId('upstreams').value = data.upstreams.join('\n')
   byId('catalogs').checked = data.catalogs
+  show(data.addons)
 }
 
 setLanguage(preferredLanguage(recall('language'), navigator.languages))

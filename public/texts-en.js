@@ -126,6 +126,8 @@ export default {
   addonProxy: 'A proxy stands before this server, and it does not know: set BASE_URL, or TRUST_PROXY, or addresses that it hands out are wrong.',
   addonUpstreams: 'Other addons whose torrents are to play from here',
   addonUpstreamsHint: 'The address of a manifest on each line. They are encrypted in the address of this addon.',
+  addonOthers: 'Their torrents play from here',
+  addonSilent: '{url} cannot be read now: {problem}. It is asked again each time.',
   addonCatalogs: 'List what is here',
   addonSecret: 'With a secret path, which lets the device in: it can be revoked',
   addonMake: 'Make the address',

@@ -126,6 +126,8 @@ export default {
   addonProxy: 'לפני השרת עומד פרוקסי, והשרת לא יודע עליו: הגדירו BASE_URL או TRUST_PROXY, אחרת הכתובות שהוא נותן שגויות.',
   addonUpstreams: 'תוספים אחרים שהטורנטים שלהם ינוגנו מכאן',
   addonUpstreamsHint: 'כתובת של manifest בכל שורה. הן מוצפנות בתוך הכתובת של התוסף.',
+  addonOthers: 'הטורנטים שלהם ינוגנו מכאן',
+  addonSilent: 'אי אפשר לקרוא עכשיו את {url}: {problem}. הוא יישאל שוב בכל פעם.',
   addonCatalogs: 'להציג את מה שיש כאן',
   addonSecret: 'עם נתיב סודי, שמכניס את המכשיר: אפשר לבטל אותו',
   addonMake: 'יצירת הכתובת',

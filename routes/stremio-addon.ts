@@ -21,7 +21,8 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Metadata } from '../services/torrent/metadata.ts'
 import type { TorrentId } from '../services/stremio/protocol.ts'
-import type { UpstreamAddon } from '../services/stremio/upstreams.ts'
+import type { UpstreamAddon } from '../services/stremio/ask-addon.ts'
+import type { UpstreamManifest } from '../services/stremio/upstream-manifest.ts'
 
 const tags = ['stremio']
 const resources = ['catalog', 'meta', 'stream', 'subtitles'] as const
@@ -66,7 +67,7 @@ const cacheControl: Readonly<Record<Resource | 'manifest', string>> = {
 
 /** The Stremio addon. */
 const stremioAddon: FastifyPluginAsyncTypebox = async (fastify) => {
-  const { access, library, torrents, torrentList, cache, upstreams, addonHop, addonSeal, config } = fastify
+  const { access, library, torrents, torrentList, cache, upstreams, upstreamManifests, addonHop, addonSeal, config } = fastify
   const everybodys = config.UPSTREAM_ADDONS.map((url) => ({ url, isTrusted: true }))
 
   fastify.addHook('onRequest', async (_request, reply) => { reply.headers(cors) })
@@ -82,8 +83,9 @@ const stremioAddon: FastifyPluginAsyncTypebox = async (fastify) => {
     fastify.get(`${prefix}/manifest.json`, { schema: manifest, config: { access: 'public' } }, async (request, reply) => {
       const settings = settingsOf(request)
       if (settings === null) return notOurs(reply)
-      reply.header('Cache-Control', cacheControl.manifest)
-      return manifestOf({ version: packageJson.version, baseUrl: baseUrlOf(request), hasCatalogs: settings.hasCatalogs && maySeeLibrary(request), isWrapping: settings.addons.length > 0 })
+      const known = await manifestsOf(request, reply, settings.addons)
+      reply.header('Cache-Control', known.includes(null) ? 'no-store' : cacheControl.manifest)
+      return manifestOf({ version: packageJson.version, baseUrl: baseUrlOf(request), hasCatalogs: settings.hasCatalogs && maySeeLibrary(request), upstreams: known })
     })
     fastify.get(prefix + resourcePath, { schema: resource, config: { access: 'public' } }, async (request, reply) => await answer(request, reply, request.params))
     fastify.get(prefix + extraPath, { schema: extra, config: { access: 'public' } }, async (request, reply) => await answer(request, reply, request.params))
@@ -110,8 +112,7 @@ const stremioAddon: FastifyPluginAsyncTypebox = async (fastify) => {
   async function find (request: FastifyRequest, reply: FastifyReply, { addons, hasCatalogs }: Settings, resource: Resource, type: string, id: string): Promise<object | null> {
     if (resource === 'catalog') return id === catalogId(type) ? { metas: hasCatalogs && maySeeLibrary(request) ? await library.catalog(type, catalogExtra(request.url)) : [] } : null
     const torrent = parseTorrentId(id)
-    if (torrent === null && resource === 'stream') return await streamsOfOthers(request, reply, addons, type, id)
-    if (torrent === null) return resource === 'subtitles' ? { subtitles: [] } : null
+    if (torrent === null) return resource === 'meta' ? null : await foundElsewhere(request, reply, addons, resource, type, id)
     const { infohash, fileIndex, prefix } = torrent
     await access.admit(request, 'stream', infohash)
     const metadata = await metadataOf(request, reply, torrent)
@@ -125,12 +126,28 @@ const stremioAddon: FastifyPluginAsyncTypebox = async (fastify) => {
   }
 
   /** Of ids that are not ours: what other addons have. Nobody is sent to what he may not play. */
-  async function streamsOfOthers (request: FastifyRequest, reply: FastifyReply, addons: readonly UpstreamAddon[], type: string, id: string): Promise<object> {
-    const hops = hopsOf(request.headers.via)
-    if (addons.length === 0 || isLoop(hops, addonHop) || !access.gate.allowed(access.identityOf(request)).includes('add')) return { streams: [] }
-    const { streams, isComplete } = await upstreams.streams(addons, { type, id, extra: extraOf(request.url), hops }, linksOf(request), signalOfReply(reply))
+  async function foundElsewhere (request: FastifyRequest, reply: FastifyReply, addons: readonly UpstreamAddon[], resource: 'stream' | 'subtitles', type: string, id: string): Promise<object> {
+    const asked = mayAskOthers(request) ? addons : []
+    const question = { type, id, extra: extraOf(request.url), hops: hopsOf(request.headers.via) }
+    const signal = signalOfReply(reply)
+    const { isComplete, ...found } = resource === 'stream' ? await upstreams.streams(asked, question, linksOf(request), signal) : await upstreams.subtitles(asked, question, signal)
     if (!isComplete) reply.header('Cache-Control', 'no-store')
-    return { streams }
+    return found
+  }
+
+  /** What is known of each of these; null: it cannot be had soon. */
+  async function manifestsOf (request: FastifyRequest, reply: FastifyReply, addons: readonly UpstreamAddon[]): Promise<Array<UpstreamManifest | null>> {
+    if (!mayAskOthers(request)) return []
+    const signal = signalOfReply(reply)
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(deadlines.upstreamsMs)])
+    return await Promise.all(addons.map(async (addon) => {
+      const found = await upstreamManifests.of(addon, hopsOf(request.headers.via), limit).catch(() => null)
+      return found instanceof CodedError ? null : found
+    }))
+  }
+
+  function mayAskOthers (request: FastifyRequest): boolean {
+    return !isLoop(hopsOf(request.headers.via), addonHop) && access.gate.allowed(access.identityOf(request)).includes('add')
   }
 
   /** Looked for, where it is not known; null: not found in the time that a player waits for a list. */

@@ -65,6 +65,9 @@ export const deadlines = {
   addonMs: 8_000,
   /** Other addons that are asked for their streams, and what their torrents are good for: all of it. */
   upstreamsMs: 4_000,
+  /** The manifest of another addon; so much of it a list of streams waits for. */
+  manifestMs: 6_000,
+  manifestWaitMs: 1_500,
   /** A preload, from its request to its last piece. */
   preloadMs: 300_000,
   /** The swarm's process, without a sign of life. */

@@ -1,4 +1,6 @@
 import { ownPrefixes } from './protocol.ts'
+import { joinOffers } from './upstream-manifest.ts'
+import type { Offer, UpstreamManifest } from './upstream-manifest.ts'
 
 export interface ManifestChoices {
   readonly version: string
@@ -6,14 +8,14 @@ export interface ManifestChoices {
   readonly baseUrl: string
   /** This client may see what is here. */
   readonly hasCatalogs: boolean
-  /** Streams of other addons are offered, whatever ids those have. */
-  readonly isWrapping: boolean
+  /** Of the addons whose streams are offered, too; null: one that could not be read. */
+  readonly upstreams: ReadonlyArray<UpstreamManifest | null>
 }
 
 const types = ['movie', 'series', 'other']
 
 /** The addon as it says of itself (stremio-addon-sdk, docs/api/responses/manifest.md). Streams are HTTP, so `p2p` is false: clients without a torrent engine play them. */
-export function manifestOf ({ version, baseUrl, hasCatalogs, isWrapping }: ManifestChoices): object {
+export function manifestOf ({ version, baseUrl, hasCatalogs, upstreams }: ManifestChoices): object {
   return {
     id: 'community.self-streme',
     version,
@@ -23,13 +25,22 @@ export function manifestOf ({ version, baseUrl, hasCatalogs, isWrapping }: Manif
     resources: [
       'catalog',
       { name: 'meta', types, idPrefixes: ownPrefixes },
-      isWrapping ? { name: 'stream', types: [...types, 'anime'] } : { name: 'stream', types, idPrefixes: ownPrefixes },
-      { name: 'subtitles', types, idPrefixes: ownPrefixes }
+      { name: 'stream', ...offerOf(upstreams.map((upstream) => upstream?.streams ?? anything)) },
+      { name: 'subtitles', ...offerOf(upstreams.map((upstream) => upstream?.subtitles ?? [])) }
     ],
     types,
     catalogs: hasCatalogs ? types.map((type) => ({ type, id: catalogId(type), name: 'Self-Streme', extra: [{ name: 'search' }, { name: 'skip' }] })) : [],
     behaviorHints: { p2p: false, configurable: true, configurationRequired: false }
   }
+}
+
+/** What an addon may have of which nobody knows. */
+const anything: readonly Offer[] = [{ types: [...types, 'anime'], idPrefixes: null }]
+
+/** Our own, and what these offer. */
+function offerOf (others: ReadonlyArray<readonly Offer[]>): object {
+  const { types: all = types, idPrefixes = null } = joinOffers([{ types, idPrefixes: ownPrefixes }, ...others.flat()]) ?? {}
+  return { types: all, ...idPrefixes === null ? {} : { idPrefixes } }
 }
 
 export function catalogId (type: string): string {

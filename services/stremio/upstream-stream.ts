@@ -1,5 +1,6 @@
 import { parseInfohash } from '../torrent/infohash.ts'
 import { trackerUrls } from '../torrent/urls.ts'
+import { isModest, isRecord } from './json-record.ts'
 
 /** A stream of another addon, as far as it was understood. */
 export interface UpstreamStream {
@@ -22,15 +23,13 @@ export interface UpstreamTorrent {
 /** What a stream plays from, where it is no torrent (stremio-addon-sdk, docs/api/responses/stream.md). */
 const otherKinds = ['url', 'ytId', 'externalUrl', 'playerFrameUrl', 'nzbUrl', 'rarUrls', 'zipUrls', '7zipUrls', 'tgzUrls', 'tarUrls']
 /** What is the server's business once the stream is one of its own. */
-const torrentFields = new Set(['infoHash', 'fileIdx', 'fileMustInclude', 'sources'])
+const torrentFields = new Set(['infoHash', 'fileIdx', 'fileMustInclude', 'sources', ...otherKinds])
 /** What a client must not be sent to by an addon: something to run, or a file of its own machine. */
 const refusedSchemes: ReadonlySet<string> = new Set(['javascript:', 'data:', 'vbscript:', 'file:', 'blob:', 'about:'])
 const addresses = ['url', 'externalUrl', 'playerFrameUrl', 'nzbUrl']
+/** Of another kind they would have a client refuse the whole list. */
+const texts = ['name', 'title', 'description']
 const MAX_STREAMS = 200
-/** Of a stream, as JSON: none has more than a few hundred. */
-const MAX_CHARACTERS = 20_000
-/** So deep its fields are, at most: JSON that is thousands of levels deep is read, and cannot be written again. */
-const MAX_DEPTH = 10
 const MAX_TRACKERS = 20
 
 /** The streams in an addon's answer, at most 200; what is none is left out. null: it is no answer of an addon. */
@@ -40,7 +39,7 @@ export function parseStreams (answer: unknown): UpstreamStream[] | null {
 }
 
 function parseStream (fields: unknown): UpstreamStream | null {
-  if (!isRecord(fields) || !isModest(fields) || !addresses.every((name) => isHarmless(fields[name]))) return null
+  if (!isRecord(fields) || !isModest(fields) || !addresses.every((name) => isHarmless(fields[name])) || !texts.every((name) => isText(fields[name]))) return null
   const { infoHash, fileIdx, sources } = fields
   if (infoHash === undefined || infoHash === null) return otherKinds.some((kind) => fields[kind] !== undefined && fields[kind] !== null) ? { fields, torrent: null } : null
   const infohash = typeof infoHash === 'string' ? parseInfohash(infoHash) : null
@@ -76,22 +75,15 @@ function hintsOf ({ behaviorHints }: Readonly<Record<string, unknown>>): Readonl
   return isRecord(behaviorHints) ? behaviorHints : {}
 }
 
-function isRecord (value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function isModest (fields: Readonly<Record<string, unknown>>): boolean {
-  return isWithin(fields, MAX_DEPTH) && JSON.stringify(fields).length <= MAX_CHARACTERS
-}
-
-function isWithin (value: unknown, depth: number): boolean {
-  return typeof value !== 'object' || value === null || (depth > 0 && Object.values(value).every((each) => isWithin(each, depth - 1)))
-}
-
 /** Absent is harmless, too. */
 function isHarmless (address: unknown): boolean {
   if (address === undefined || address === null) return true
   return typeof address === 'string' && !refusedSchemes.has(URL.parse(address)?.protocol ?? '')
+}
+
+/** Absent is one, too. */
+function isText (text: unknown): boolean {
+  return text === undefined || text === null || typeof text === 'string'
 }
 
 function isCount (value: unknown): value is number {

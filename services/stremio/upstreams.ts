@@ -1,17 +1,22 @@
 import { abortable } from '../deadline.ts'
 import { deadlines } from '../deadlines.ts'
 import { CodedError } from '../errors.ts'
-import { viaOf } from '../download/via.ts'
+import { askAddon } from './ask-addon.ts'
 import { isWebReady } from './library-streams.ts'
 import { fileOfEpisode } from './library.ts'
 import { episodeOfId } from './protocol.ts'
+import { isOffered } from './upstream-manifest.ts'
 import { asUrlStream, parseStreams } from './upstream-stream.ts'
+import { parseSubtitles } from './upstream-subtitles.ts'
 import type { CacheIndex } from '../cache/cache-index.ts'
 import type { Fetcher } from '../download/fetcher.ts'
 import type { Alternative, Links } from '../links.ts'
 import type { Log } from '../log.ts'
 import type { TorrentsHealth } from '../torrent/torrent-health.ts'
 import type { Torrents } from '../torrent/torrents.ts'
+import type { UpstreamAddon } from './ask-addon.ts'
+import type { UpstreamManifest } from './upstream-manifest.ts'
+import type { UpstreamManifests } from './upstream-manifests.ts'
 import type { UpstreamStream, UpstreamTorrent } from './upstream-stream.ts'
 
 export interface UpstreamsOptions {
@@ -19,17 +24,10 @@ export interface UpstreamsOptions {
   readonly cache: Pick<CacheIndex, 'find'>
   readonly torrents: Pick<Torrents, 'knownMetadata'>
   readonly health: Pick<TorrentsHealth, 'of'>
+  readonly manifests: Pick<UpstreamManifests, 'of'>
   /** The name of this server among others (services/download/via.ts). */
   readonly hop: string
   readonly log: Log
-}
-
-/** Another addon whose torrents are offered as streams of this server. */
-export interface UpstreamAddon {
-  /** Of its manifest. */
-  readonly url: string
-  /** The operator named it: it may be in his own network. */
-  readonly isTrusted: boolean
 }
 
 export interface UpstreamQuestion {
@@ -56,6 +54,7 @@ const marks: Readonly<Record<Rank, string>> = { cached: '⚡ ', open: '', dead: 
 
 const MAX_ANSWER_BYTES = 2_000_000
 const MAX_STREAMS = 500
+const MAX_SUBTITLES = 500
 /** Of so many torrents it is asked who has them; the others stay where they are. */
 const MAX_CHECKED = 32
 const MAX_ALTERNATIVES = 2
@@ -73,19 +72,45 @@ export class Upstreams {
    * sooner when all have answered. `isComplete`: none of them failed or was too late. Rejects with the signal's reason only.
    */
   async streams (addons: readonly UpstreamAddon[], question: UpstreamQuestion, links: Links, signal: AbortSignal): Promise<{ readonly streams: object[], readonly isComplete: boolean }> {
-    if (!/^[\w-]{1,40}$/.test(question.type) || question.id.length > 300) return { streams: [], isComplete: true }
+    const checks = new Map<string, Promise<boolean>>()
+    const { lists, isComplete } = await this.#askAll(addons, question, signal, async (addon, index, limit): Promise<Candidate[]> => {
+      const manifest = await this.#manifestOf(addon, question, limit)
+      // Where nobody knows what it has it is asked.
+      if (manifest !== null && !isOffered(manifest.streams, question.type, question.id)) return []
+      const streams = parseStreams(await this.#ask(addon, 'stream', question, limit) ?? { streams: [] })
+      if (streams === null) throw new CodedError('SOURCE_FAILED', 'its answer has no list of streams')
+      const candidates = streams.map((stream) => ({ stream, addon: index, fileIndex: stream.torrent?.fileIndex ?? null, name: stream.torrent?.name ?? null, rank: 'open' as const }))
+      await Promise.all(candidates.map(async (candidate) => { await this.#judge(candidate, question.id, checks, limit) }))
+      return candidates
+    })
+    return { streams: present(lists.flat(), links), isComplete }
+  }
+
+  /** The subtitles of those of these addons that say they have some of it; bounded as `streams` is. Rejects with the signal's reason only. */
+  async subtitles (addons: readonly UpstreamAddon[], question: UpstreamQuestion, signal: AbortSignal): Promise<{ readonly subtitles: object[], readonly isComplete: boolean }> {
+    const { lists, isComplete } = await this.#askAll(addons, question, signal, async (addon, _index, limit) => {
+      const manifest = await this.#manifestOf(addon, question, limit)
+      if (manifest === null) throw new CodedError('SOURCE_FAILED', 'its manifest is not known')
+      if (!isOffered(manifest.subtitles, question.type, question.id)) return []
+      const subtitles = parseSubtitles(await this.#ask(addon, 'subtitles', question, limit) ?? { subtitles: [] })
+      if (subtitles === null) throw new CodedError('SOURCE_FAILED', 'its answer has no list of subtitles')
+      return subtitles
+    })
+    const byUrl = new Map(lists.flat().map((subtitle) => [subtitle.url, subtitle]))
+    return { subtitles: [...byUrl.values()].slice(0, MAX_SUBTITLES), isComplete }
+  }
+
+  /** What `work` gives for each addon; of those that fail or are late, nothing. */
+  async #askAll<T> (addons: readonly UpstreamAddon[], { type, id }: UpstreamQuestion, signal: AbortSignal, work: (addon: UpstreamAddon, index: number, limit: AbortSignal) => Promise<T[]>): Promise<{ readonly lists: T[][], readonly isComplete: boolean }> {
+    if (!/^[\w-]{1,40}$/.test(type) || id.length > 300) return { lists: [], isComplete: true }
     const late = new AbortController()
     const timer = setTimeout(() => { late.abort(new CodedError('HTTP_TIMEOUT', `it did not answer within ${deadlines.upstreamsMs} ms`)) }, deadlines.upstreamsMs)
     const limit = AbortSignal.any([signal, late.signal])
-    const checks = new Map<string, Promise<boolean>>()
     let isComplete = true
     try {
-      const lists = await Promise.all(addons.map(async (addon, index): Promise<Candidate[]> => {
+      const lists = await Promise.all(addons.map(async (addon, index): Promise<T[]> => {
         try {
-          const streams = await abortable(this.#ask(addon, question, limit), limit)
-          const candidates = streams.map((stream) => ({ stream, addon: index, fileIndex: stream.torrent?.fileIndex ?? null, name: stream.torrent?.name ?? null, rank: 'open' as const }))
-          await Promise.all(candidates.map(async (candidate) => { await this.#judge(candidate, question.id, checks, limit) }))
-          return candidates
+          return await work(addon, index, limit)
         } catch (error) {
           signal.throwIfAborted()
           isComplete = false
@@ -95,35 +120,25 @@ export class Upstreams {
         }
       }))
       signal.throwIfAborted()
-      return { streams: present(lists.flat(), links), isComplete: isComplete && !late.signal.aborted }
+      return { lists, isComplete: isComplete && !late.signal.aborted }
     } finally {
       clearTimeout(timer)
     }
   }
 
-  async #ask ({ url, isTrusted }: UpstreamAddon, { type, id, extra, hops }: UpstreamQuestion, signal: AbortSignal): Promise<UpstreamStream[]> {
-    const target = streamUrl(url, type, id, extra)
-    if (target === null) throw new CodedError('SOURCE_FAILED', 'its address is none of a manifest')
-    const reply = await this.#options.fetcher.get(target, { isTrusted, signal, headers: { accept: 'application/json', via: viaOf(hops, this.#options.hop) } })
-    // It has nothing of this kind.
-    if (reply.status === 404) {
-      reply.discard()
-      return []
-    }
-    if (reply.status !== 200) {
-      reply.discard()
-      throw new CodedError('SOURCE_FAILED', `it answered ${reply.status}`)
-    }
-    const chunks: Buffer[] = []
-    let length = 0
-    for await (const chunk of reply.body) {
-      length += chunk.length
-      if (length > MAX_ANSWER_BYTES) throw new CodedError('SOURCE_FAILED', `its answer has more than ${MAX_ANSWER_BYTES} bytes`)
-      chunks.push(chunk)
-    }
-    const streams = parseStreams(parseJson(Buffer.concat(chunks).toString()))
-    if (streams === null) throw new CodedError('SOURCE_FAILED', 'its answer has no list of streams')
-    return streams
+  /** null: it cannot be had now, or takes too long. */
+  async #manifestOf (addon: UpstreamAddon, { hops }: UpstreamQuestion, signal: AbortSignal): Promise<UpstreamManifest | null> {
+    const waiting = AbortSignal.any([signal, AbortSignal.timeout(deadlines.manifestWaitMs)])
+    const found = await this.#options.manifests.of(addon, hops, waiting).catch(() => null)
+    signal.throwIfAborted()
+    return found instanceof CodedError ? null : found
+  }
+
+  /** undefined: it has nothing of this kind. */
+  async #ask (addon: UpstreamAddon, resource: 'stream' | 'subtitles', { type, id, extra, hops }: UpstreamQuestion, signal: AbortSignal): Promise<unknown> {
+    const { fetcher, hop } = this.#options
+    const path = `${resource}/${type}/${encodeURIComponent(id)}${extra === '' ? '' : `/${extra}`}.json`
+    return await abortable(askAddon(addon, path, { fetcher, hop, hops, mostBytes: MAX_ANSWER_BYTES, signal }), signal)
   }
 
   /** Finds out what can be known of a torrent in the time that is left; never rejects. */
@@ -185,20 +200,4 @@ function kindOf ({ stream: { fields }, name }: Candidate): string | null {
   const text = [name, fields['name'], fields['title'], fields['description']].filter((each) => typeof each === 'string').map((each) => each.slice(0, 500)).join(' ')
   const [, lines] = /(?<![\p{L}\p{N}])(\d{3,4}[pi]|4k|uhd)(?![\p{L}\p{N}])/iu.exec(text) ?? []
   return lines === undefined ? null : /^(?:4k|uhd)$/i.test(lines) ? '2160p' : lines.toLowerCase()
-}
-
-/** Where an addon is asked for streams, by the address of its manifest. null: that is none. */
-function streamUrl (manifest: string, type: string, id: string, extra: string): URL | null {
-  const url = URL.parse(manifest.replace(/^stremio:/i, 'https:'))
-  if (url === null || !url.pathname.endsWith('/manifest.json')) return null
-  url.pathname = `${url.pathname.slice(0, -'/manifest.json'.length)}/stream/${type}/${encodeURIComponent(id)}${extra === '' ? '' : `/${extra}`}.json`
-  return url
-}
-
-function parseJson (text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
 }

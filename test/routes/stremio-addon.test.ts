@@ -3,8 +3,8 @@ import addonClient from 'stremio-addon-client'
 import linter from 'stremio-addon-linter'
 import t from 'tap'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
-import { listenOnLoopback } from '../loopback.ts'
 import { startMirror } from '../mirror.ts'
+import { startUpstream } from '../upstream-addon.ts'
 import { freePort, makeTorrent, testBytes, until } from '../testnet.ts'
 import type { Test } from 'tap'
 import type { TestApp } from '../helper.ts'
@@ -102,11 +102,10 @@ t.test('what is here is shown to the owner and by secret paths, and to nobody el
 t.test('the torrents of other addons play from here, and two servers that ask each other end', async (t) => {
   const torrent = await makeTorrent({ 'Film.2008.mp4': testBytes(100_000, 'film') })
   const mirror = await startMirror(t, torrent)
-  const other = createServer((_request, response) => { response.end(JSON.stringify({ streams: [{ name: 'Other', infoHash: torrent.infohash, fileIdx: 0, behaviorHints: { filename: 'Film.2008.mp4' } }, { ytId: 'abc' }] })) })
-  const origin = await listenOnLoopback(t, other)
+  const other = await startUpstream(t, { streams: [{ name: 'Other', infoHash: torrent.infohash, fileIdx: 0, behaviorHints: { filename: 'Film.2008.mp4' } }, { ytId: 'abc' }] })
   const port = await freePort()
   const { app } = await startApp(t, {
-    TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl, UPSTREAM_ADDONS: `${origin}/manifest.json,http://127.0.0.1:${port}/manifest.json`
+    TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl, UPSTREAM_ADDONS: `${other.url},http://127.0.0.1:${port}/manifest.json`
   })
   // Its own upstream: by a second way in.
   const again = createServer((request, response) => { app.server.emit('request', request, response) })

@@ -2,6 +2,7 @@ import t from 'tap'
 import { linksFrom } from '../../../services/links.ts'
 import { parseStreams } from '../../../services/stremio/upstream-stream.ts'
 import { Upstreams } from '../../../services/stremio/upstreams.ts'
+import { CodedError } from '../../../services/errors.ts'
 import { makeTorrent } from '../../testnet.ts'
 import { openFetcher, serve } from '../download/origin.ts'
 import type { RequestListener } from 'node:http'
@@ -18,6 +19,7 @@ function upstreams (t: Test, options: Partial<UpstreamsOptions> = {}, isPrivateA
     cache: { find: async () => null },
     torrents: { knownMetadata: async () => null },
     health: { of: async (infoHash) => ({ infoHash, peers: 0, seeds: 0, peersFrom: null, isMetadataKnown: false, sources: [{ source: 'p2p', outlook: 'unknown', reason: '' }], estimatedStart: null, basis: '', checkedAt: '' }) },
+    manifests: { of: async () => ({ name: 'any', streams: [{ types: ['movie', 'series'], idPrefixes: ['tt'] }], subtitles: [{ types: ['movie', 'series'], idPrefixes: null }] }) },
     hop: 'self-streme-00000000',
     log: { info () {}, warn () {}, error () {}, debug () {} } as never,
     ...options
@@ -160,4 +162,29 @@ t.test('a stream that is a script, a local file, a megabyte, or thousands of lev
   const { streams, isComplete } = await upstreams(t).streams([good], question, links, new AbortController().signal)
   t.same(JSON.parse(JSON.stringify(streams)), [{ ytId: 'good' }, { externalUrl: 'stremio:///detail/movie/tt1' }])
   t.ok(isComplete)
+})
+
+t.test('an addon is asked for what its manifest names, and for all streams where nobody knows that', async (t) => {
+  const good = await addon(t, (_request, response) => { response.end(JSON.stringify({ streams: [{ ytId: 'x' }], subtitles: [{ id: 'a', url: 'https://a.example/1.srt', lang: 'eng' }] })) })
+  const own = upstreams(t)
+  for (const other of [{ type: 'anime' }, { id: 'kitsu:1:2' }]) t.same((await own.streams([good], { ...question, ...other }, links, new AbortController().signal)), { streams: [], isComplete: true })
+  t.same(good.requests, [])
+  const unknown = upstreams(t, { manifests: { of: async () => new CodedError('HTTP_TIMEOUT', 'late') } })
+  t.match(await unknown.streams([good], question, links, new AbortController().signal), { streams: [{ ytId: 'x' }], isComplete: true })
+  t.same(await unknown.subtitles([good], question, new AbortController().signal), { subtitles: [], isComplete: false })
+  const hanging = upstreams(t, { manifests: { of: async (_addon, _hops, signal) => await new Promise((_resolve, reject) => { signal.addEventListener('abort', () => { reject(signal.reason) }) }) } })
+  t.match(await hanging.streams([good], question, links, new AbortController().signal), { streams: [{ ytId: 'x' }] }, 'a manifest that hangs is waited for, but not for ever')
+})
+
+t.test('the subtitles of other addons are passed on, whichever of these hang or lie', async (t) => {
+  const good = await addon(t, (_request, response) => {
+    response.end(JSON.stringify({ subtitles: [{ id: 7, url: 'https://a.example/1.srt', lang: 'eng', SubEncoding: 'UTF-8' }, { id: 'b', url: 'https://a.example/2.srt' }, { id: 'c', url: 'https://a.example/1.srt', lang: 'heb' }, { id: 'd', url: 'file:///etc/passwd', lang: 'eng' }, { id: 'e', url: 'javascript:x', lang: 'eng' }, 7, null] }))
+  })
+  const others = [await addon(t, () => {}), await addon(t, answering([])), await addon(t, (_request, response) => { response.end(`{"subtitles":[${'['.repeat(100_000)}`) })]
+  const startedAt = performance.now()
+  const { subtitles, isComplete } = await upstreams(t).subtitles([...others, good], { ...question, extra: 'videoSize=1' }, new AbortController().signal)
+  t.same(good.requests, ['/key/subtitles/series/tt0386676%3A1%3A2/videoSize=1.json'])
+  t.same(subtitles, [{ id: 'c', url: 'https://a.example/1.srt', lang: 'heb' }, { id: 'b', url: 'https://a.example/2.srt', lang: 'und' }])
+  t.notOk(isComplete)
+  t.ok(performance.now() - startedAt < 6000)
 })
