@@ -558,10 +558,11 @@ t.test('after a seek a mirror with a limit for all its connections brings the pi
   const { downloader, store: { geometry } } = download
   downloader.demand.open().set([{ first: geometry.piece(1), last: geometry.piece(1), urgency: urgencies.readAhead }])
   while (downloader.receivedBytes < 5 * MiB) await nextTurn()
-  const since = performance.now()
+  const before = downloader.receivedBytes
   await waitFor(download, 2)
-  const elapsedMs = performance.now() - since
-  t.ok(elapsedMs < 1300, `${Math.round(elapsedMs)} ms for a piece of 1000 ms`)
+  // In time, that is: what else was under way has taken nothing of the mirror's pace.
+  const others = downloader.receivedBytes - before - 4 * MiB
+  t.ok(others < MiB, `${others} bytes of the piece that nobody waits for came meanwhile, of ${3 * MiB} that were missing`)
 })
 
 t.test('a mirror that hangs in the middle of a piece loses it within about a second to another', async (t) => {
@@ -614,8 +615,10 @@ t.test('of several mirrors that brought a wrong piece together the one that lied
   await waitFor(download, 1)
   await checkDownload(t, download, grand)
   t.match(lines.join('\n'), /several mirrors is wrong/)
-  t.match(scores.of(liar.url.host), { lies: 1, badBytes: Number })
-  t.ok(scores.of(liar.url.host).badBytes > 0 && scores.of(liar.url.host).badBytes < 4 * MiB, `${scores.of(liar.url.host).badBytes} bad bytes`)
+  const { lies, badBytes } = scores.of(liar.url.host)
+  // More than one, where pieces were under way together; of each only its own part counts.
+  t.ok(lies > 0, `${lies} lies`)
+  t.ok(badBytes > 0 && badBytes < lies * 4 * MiB, `${badBytes} bad bytes`)
   for (const { url } of good) t.equal(scores.of(url.host).lies, 0)
 })
 

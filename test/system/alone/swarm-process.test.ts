@@ -32,7 +32,8 @@ interface Blow {
 
 const kill: Blow = { name: 'killed', strike: (pid) => { process.kill(pid, 'SIGKILL') }, bytesPerSecond: 3_000_000, longestSilenceMs: 12_000 }
 const stop: Blow = { name: 'stopped', strike: (pid) => { process.kill(pid, 'SIGSTOP') }, bytesPerSecond: 3_000_000, longestSilenceMs: LONGEST_DEAFNESS_MS + 5_000 }
-const leakHeap: Blow = { name: 'made to leak in its heap', strike: (pid) => { process.kill(pid, 'SIGUSR2') }, bytesPerSecond: 3_000_000, longestSilenceMs: 12_000 }
+// Before it dies it is busy with its garbage for as long as the machine takes.
+const leakHeap: Blow = { name: 'made to leak in its heap', strike: (pid) => { process.kill(pid, 'SIGUSR2') }, bytesPerSecond: 3_000_000, longestSilenceMs: 25_000 }
 const leakBuffers: Blow = { name: 'made to leak outside its heap', strike: (pid) => { process.kill(pid, 'SIGWINCH') }, bytesPerSecond: 600_000, longestSilenceMs: 12_000 }
 
 // The processes inherit them. Little memory: so its limits are soon reached.
