@@ -1,6 +1,7 @@
 import { Type } from 'typebox'
 import { asCoded } from '../services/errors.ts'
 import { corsHeaders, preflightHeaders } from '../services/http/cors.ts'
+import { parseWish } from '../services/stremio/wished-file.ts'
 import { NothingServes } from '../services/source-walk.ts'
 import { parseMagnet } from '../services/torrent/magnet.ts'
 import { infoHash, mockHash, trackersQuery } from './schemas.ts'
@@ -63,7 +64,7 @@ const streamByName: FastifyPluginAsyncTypebox = async (fastify) => {
     exposeHeadRoute: false,
     async handler (request, reply) {
       const { infoHash, fileIndex } = request.params
-      return await sendStream(request, reply, wantedOf(request, { infoHash, fileIndex, tr: request.query.tr }), isYes(request.query.download), request.query.alt)
+      return await sendStream(request, reply, wantedOf(request, { infoHash, fileIndex, tr: request.query.tr }), { isDownload: isYes(request.query.download), alt: request.query.alt, wish: parseWish(request.query) })
     }
   })
 
@@ -78,7 +79,7 @@ const streamByName: FastifyPluginAsyncTypebox = async (fastify) => {
       const { infohash, trackers, selectOnly, name, webSeeds, acceptableSources, exactSources, peers } = magnetOf(uri)
       await fastify.access.admit(request, 'stream', infohash)
       const wanted = wantedOf(request, { infoHash: infohash, tr: trackers, fileIndex: fileIndex ?? selectOnly[0]?.toString() })
-      return await sendStream(request, reply, { ...wanted, hints: { name, webSeeds, acceptableSources, exactSources, peers } }, isYes(download))
+      return await sendStream(request, reply, { ...wanted, hints: { name, webSeeds, acceptableSources, exactSources, peers } }, { isDownload: isYes(download) })
     }
   })
 }

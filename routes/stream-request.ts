@@ -9,6 +9,8 @@ import { parseRangeHead } from '../services/http/range.ts'
 import { isForProxy, sendfileHeader } from '../services/http/sendfile.ts'
 import { NothingServes } from '../services/source-walk.ts'
 import { parseAlternatives } from '../services/stremio/alternatives.ts'
+import { wishedFile } from '../services/stremio/wished-file.ts'
+import { describe } from '../services/torrent/description.ts'
 import { parseInfohash } from '../services/torrent/infohash.ts'
 import { trackerUrls } from '../services/torrent/urls.ts'
 import { sendBody } from './send-body.ts'
@@ -18,6 +20,7 @@ import type { SourceFile, StreamRequest } from '../services/source.ts'
 import type { SourceChain } from '../services/source-chain.ts'
 import type { Walked } from '../services/source-walk.ts'
 import type { Opened } from '../services/stremio/alternatives.ts'
+import type { Wish } from '../services/stremio/wished-file.ts'
 
 const MAX_TRACKERS = 20
 
@@ -42,15 +45,24 @@ export function wantedOf (request: FastifyRequest, asked: Asked): StreamRequest 
   }
 }
 
+/** What may be said of a stream beside what is wanted. */
+export interface StreamChoice {
+  readonly isDownload: boolean
+  /** HASH:IDX of what may play in its place. */
+  readonly alt?: readonly string[] | undefined
+  /** What to choose where no index is wanted. */
+  readonly wish?: Wish | null
+}
+
 /**
- * Opens what is wanted, or one of `alt` (HASH:IDX) in its place, and answers with it, ranges and conditions included. Throws
+ * Opens what is wanted, or one of `alt` in its place, and answers with it, ranges and conditions included. Throws
  * NothingServes before anything was sent.
  */
-export async function sendStream (request: FastifyRequest, reply: FastifyReply, asked: StreamRequest, isDownload: boolean, alt: readonly string[] = []): Promise<unknown> {
+export async function sendStream (request: FastifyRequest, reply: FastifyReply, asked: StreamRequest, { isDownload, alt = [], wish = null }: StreamChoice): Promise<unknown> {
   const { sources, nextVideos } = request.server
   const signal = AbortSignal.any([signalOfReply(reply), sources.closing])
   request.log.debug({ infohash: asked.infohash }, `[Hybrid] Getting stream for ${asked.infohash}`)
-  const { wanted, walked } = alt.length === 0 ? { wanted: asked, walked: await sources.open(asked, signal) } : await openFirst(request, asked, alt, signal)
+  const { wanted, walked } = alt.length === 0 ? await openWished(request, asked, wish, signal) : await openFirst(request, asked, alt, wish, signal)
   const fields = { infohash: wanted.infohash }
   const { file } = walked
   const representation: Representation = {
@@ -81,13 +93,24 @@ export async function sendStream (request: FastifyRequest, reply: FastifyReply, 
   })
 }
 
-async function openFirst (request: FastifyRequest, asked: StreamRequest, alt: readonly string[], signal: AbortSignal): Promise<Opened<Awaited<ReturnType<SourceChain['open']>>>> {
-  const { sources, alternatives, access, config } = request.server
+type Streamed = Opened<Awaited<ReturnType<SourceChain['open']>>>
+
+/** The file of an index, else the one that is wished for, as soon as the files are known. */
+async function openWished ({ server }: FastifyRequest, asked: StreamRequest, wish: Wish | null, signal: AbortSignal): Promise<Streamed> {
+  const metadata = asked.fileIndex === null && wish !== null ? (await describe(asked, server, signal)).metadata : null
+  const file = metadata === null || wish === null ? null : wishedFile(metadata, wish)
+  const wanted = file === null ? asked : { ...asked, fileIndex: file.index }
+  return { wanted, walked: await server.sources.open(wanted, signal) }
+}
+
+async function openFirst (request: FastifyRequest, asked: StreamRequest, alt: readonly string[], wish: Wish | null, signal: AbortSignal): Promise<Streamed> {
+  const { alternatives, access, config } = request.server
   const { head } = asked
   const others = parseAlternatives(alt).map((other) => ({ ...asked, ...other }))
   const isStart = head === null || ('start' in head && head.start === 0)
   const isAllowed = async (infohash: string): Promise<boolean> => await access.admit(request, 'stream', infohash).then(() => true, () => false)
-  return await alternatives.open([asked, ...others], { isStart, ifRange: readField(request.headers, 'if-range') }, { open: async (wanted, signal) => await sources.open(wanted, signal), isAllowed, turnMs: config.P2P_TIMEOUT }, signal)
+  const { walked } = await alternatives.open([asked, ...others], { isStart, ifRange: readField(request.headers, 'if-range') }, { open: async (wanted, signal) => await openWished(request, wanted, wish, signal), isAllowed, turnMs: config.P2P_TIMEOUT }, signal)
+  return walked
 }
 
 /** The header that has the reverse proxy send the file; null: the server does. */

@@ -10,7 +10,9 @@ export const download = Type.Optional(Type.String({ description: 'true: offer th
 /** What the URLs of the addon have. */
 export const addonQuery = {
   notice: Type.Optional(Type.String({ description: '1: a start that fails is told by a short video, for TVs', examples: ['1'] })),
-  alt: Type.Optional(Type.Array(Type.String(), { description: 'HASH:IDX: what to play where this one does not start; the first 3 count. Never once it has begun' }))
+  alt: Type.Optional(Type.Array(Type.String(), { description: 'HASH:IDX: what to play where this one does not start; the first 3 count. Never once it has begun' })),
+  episode: Type.Optional(Type.String({ description: 'without an index: SEASON:EPISODE, or :EPISODE, of a torrent that is a series', examples: ['1:2'] })),
+  fileName: Type.Optional(Type.String({ description: 'without an index: the file of this name, before any episode' }))
 }
 
 const text = (description: string) => ({ type: 'string', description })

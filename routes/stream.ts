@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { corsHeaders, preflightHeaders } from '../services/http/cors.ts'
+import { parseWish } from '../services/stremio/wished-file.ts'
 import { streamStatus } from '../services/stream-status.ts'
 import { infoHashParams, trackersQuery } from './schemas.ts'
 import { answerWithNotice } from './send-notice.ts'
@@ -43,7 +44,7 @@ const stream: FastifyPluginAsyncTypebox = async (fastify) => {
     exposeHeadRoute: false,
     async handler (request, reply) {
       const { download, alt, ...query } = request.query
-      return await sendStream(request, reply, wantedOf(request, { ...request.params, ...query }), isYes(download), alt)
+      return await sendStream(request, reply, wantedOf(request, { ...request.params, ...query }), { isDownload: isYes(download), alt, wish: parseWish(query) })
     }
   })
 }

@@ -64,7 +64,7 @@ const stremioServerFiles: FastifyPluginAsyncTypebox = async (fastify) => {
         const caption = captionOf(subtitles)
         if (caption !== null) reply.header('CaptionInfo.sec', caption)
         if (external === '1') return await sendToName(request, reply, { ...asked, download })
-        return await sendStream(request, reply, wantedOf(request, { infoHash: asked.infoHash, fileIndex: await fileIndexAsked(request, reply, asked), tr: trackersOf(tr ?? []) }), isYes(download))
+        return await sendStream(request, reply, wantedOf(request, { infoHash: asked.infoHash, fileIndex: await fileIndexAsked(request, reply, asked), tr: trackersOf(tr ?? []) }), { isDownload: isYes(download) })
       }
     })
   }

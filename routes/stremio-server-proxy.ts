@@ -55,7 +55,7 @@ const stremioServerProxy: FastifyPluginAsyncTypebox = async (fastify) => {
         if (asked instanceof URL) return refuse(reply, 400, { message: 'This names no http(s) address.' })
         // As at its own address: any page may play it.
         reply.headers(corsHeaders).removeHeader('Vary')
-        return await sendStream(request, reply, wantedOf(request, { infoHash: asked.infoHash, fileIndex: await fileIndexAsked(request, reply, asked), tr: trackersOf(asked.tr) }), false)
+        return await sendStream(request, reply, wantedOf(request, { infoHash: asked.infoHash, fileIndex: await fileIndexAsked(request, reply, asked), tr: trackersOf(asked.tr) }), { isDownload: false })
       }
       if (open >= RESPONSES_AT_A_TIME) return refuse(reply.header('Retry-After', '10'), 503, { message: `${RESPONSES_AT_A_TIME} answers of others are being passed on already.` })
       // Nobody reads it, and nothing would say that it is over.

@@ -1,3 +1,6 @@
+import { wishQuery } from './stremio/wished-file.ts'
+import type { Wish } from './stremio/wished-file.ts'
+
 /** A file of another torrent that may play in place of the one that was asked for. */
 export interface Alternative {
   readonly infohash: string
@@ -8,9 +11,10 @@ export interface Alternative {
 export interface Links {
   /**
    * The file: the default one without `fileIndex`. With a name the URL ends in it, for players that go by extensions. `isForAddon`: a
-   * start that fails is told by a short video (`notice=1`). `alternatives`: what to try then (`alt=HASH:IDX`).
+   * start that fails is told by a short video (`notice=1`). `alternatives`: what to try then (`alt=HASH:IDX`). `wish`: what to
+   * choose, without `fileIndex`, once the files are known.
    */
-  stream (infohash: string, choice?: { readonly fileIndex?: number | null, readonly name?: string, readonly trackers?: readonly string[], readonly isForAddon?: boolean, readonly alternatives?: readonly Alternative[] }): string
+  stream (infohash: string, choice?: { readonly fileIndex?: number | null, readonly name?: string, readonly trackers?: readonly string[], readonly isForAddon?: boolean, readonly alternatives?: readonly Alternative[], readonly wish?: Wish }): string
   /** Why it plays or does not. */
   status (infohash: string): string
   torrent (infohash: string): string
@@ -38,12 +42,13 @@ export function linksFrom (baseUrl: string | null, { prefix = '', queryFor = () 
     return `${base}${path}${all.length === 0 ? '' : `?${all.join('&')}`}`
   }
   return {
-    stream (infohash, { fileIndex = null, name, trackers = [], isForAddon = false, alternatives = [] } = {}) {
+    stream (infohash, { fileIndex = null, name, trackers = [], isForAddon = false, alternatives = [], wish } = {}) {
       const path = fileIndex !== null && name !== undefined
         ? `/stream/${infohash}/${fileIndex}/${encodeURIComponent(lastName(name))}`
         : `/stream/proxy/${infohash}`
       const query = [
         ...fileIndex !== null && name === undefined ? [`fileIndex=${fileIndex}`] : [],
+        ...wish === undefined || (fileIndex !== null && alternatives.every((other) => other.fileIndex !== null)) ? [] : wishQuery(wish),
         ...trackers.map((tracker) => `tr=${encodeURIComponent(tracker)}`),
         ...isForAddon ? ['notice=1'] : [],
         ...alternatives.map(({ infohash, fileIndex }) => `alt=${infohash}${fileIndex === null ? '' : `:${fileIndex}`}`)

@@ -71,6 +71,8 @@ export interface PlacedVideo {
   readonly file: TorrentFile
   readonly season: number
   readonly episode: number
+  /** false: no name in the torrent tells any season. */
+  readonly isSeasonKnown: boolean
 }
 
 const placed = new WeakMap<object, readonly PlacedVideo[] | null>()
@@ -96,8 +98,8 @@ function placeEpisodes (videos: readonly TorrentFile[]): PlacedVideo[] | null {
   let specials = 0
   return places
     .map(({ file, place }) => place === null
-      ? { file, season: 0, episode: 10_000 + ++specials }
-      : { file, episode: place.episode, season: place.season === 0 && !hasSeasons ? 1 : place.season })
+      ? { file, season: 0, episode: 10_000 + ++specials, isSeasonKnown: true }
+      : { file, episode: place.episode, season: place.season === 0 && !hasSeasons ? 1 : place.season, isSeasonKnown: hasSeasons })
     .sort((a, b) => a.season - b.season || a.episode - b.episode)
 }
 
@@ -138,7 +140,7 @@ export function filesFor (metadata: Metadata, fileIndex: number | null): Torrent
 
 /** The file of a torrent that is this episode; null: none is, or nobody can tell. */
 export function fileOfEpisode (metadata: Pick<Metadata, 'files'>, { season, episode }: { readonly season: number | null, readonly episode: number }): TorrentFile | null {
-  const matches = episodesOf(metadata)?.filter((video) => video.episode === episode && (season === null || video.season === season)) ?? []
+  const matches = episodesOf(metadata)?.filter((video) => video.episode === episode && (season === null || !video.isSeasonKnown || video.season === season)) ?? []
   return matches.map(({ file }) => file).sort((a, b) => b.lengthBytes - a.lengthBytes)[0] ?? null
 }
 

@@ -3,11 +3,11 @@ import { deadlines } from '../deadlines.ts'
 import { CodedError } from '../errors.ts'
 import { askAddon } from './ask-addon.ts'
 import { isWebReady } from './library-streams.ts'
-import { fileOfEpisode } from './library.ts'
 import { episodeOfId } from './protocol.ts'
 import { isOffered } from './upstream-manifest.ts'
 import { asUrlStream, parseStreams } from './upstream-stream.ts'
 import { parseSubtitles } from './upstream-subtitles.ts'
+import { wishedFile } from './wished-file.ts'
 import type { CacheIndex } from '../cache/cache-index.ts'
 import type { Fetcher } from '../download/fetcher.ts'
 import type { Alternative, Links } from '../links.ts'
@@ -83,7 +83,7 @@ export class Upstreams {
       await Promise.all(candidates.map(async (candidate) => { await this.#judge(candidate, question.id, checks, limit) }))
       return candidates
     })
-    return { streams: present(lists.flat(), links), isComplete }
+    return { streams: present(lists.flat(), question.id, links), isComplete }
   }
 
   /** The subtitles of those of these addons that say they have some of it; bounded as `streams` is. Rejects with the signal's reason only. */
@@ -148,8 +148,7 @@ export class Upstreams {
     const { infohash, trackers } = torrent
     try {
       const metadata = await abortable(this.#options.torrents.knownMetadata(infohash), signal)
-      const episode = episodeOfId(id)
-      if (metadata !== null && candidate.fileIndex === null && episode !== null) candidate.fileIndex = fileOfEpisode(metadata, episode)?.index ?? null
+      if (metadata !== null && candidate.fileIndex === null) candidate.fileIndex = wishedFile(metadata, { episode: episodeOfId(id), fileName: torrent.name })?.index ?? null
       if (metadata !== null && candidate.fileIndex !== null) candidate.name = metadata.files[candidate.fileIndex]?.name ?? candidate.name
       if (await this.#options.cache.find(infohash, candidate.fileIndex, metadata, signal) !== null) {
         candidate.rank = 'cached'
@@ -159,13 +158,15 @@ export class Upstreams {
       const check = checks.get(infohash) ?? this.#options.health.of(infohash, trackers, signal).then(({ sources }) => sources.every(({ outlook }) => outlook === 'no'))
       checks.set(infohash, check)
       if (await abortable(check, signal)) candidate.rank = 'dead'
-    } catch {
-      // Not known in time: it stays where its addon has put it.
+    } catch (error) {
+      // Else it is not known in time, and stays where its addon has put it.
+      if (error instanceof CodedError && error.code === 'FILE_INDEX') candidate.rank = 'dead'
     }
   }
 }
 
-function present (candidates: readonly Candidate[], links: Links): object[] {
+function present (candidates: readonly Candidate[], id: string, links: Links): object[] {
+  const episode = episodeOfId(id)
   const seen = new Set<string>()
   const unique = candidates.filter(({ stream: { torrent }, fileIndex }) => {
     if (torrent === null) return true
@@ -179,7 +180,7 @@ function present (candidates: readonly Candidate[], links: Links): object[] {
     const { torrent } = stream
     if (torrent === null) return stream.fields
     const { infohash, trackers } = torrent
-    const url = links.stream(infohash, { fileIndex, ...name === null ? {} : { name }, trackers, isForAddon: true, alternatives: alternativesTo(candidate, torrent, kinds) })
+    const url = links.stream(infohash, { fileIndex, ...name === null ? {} : { name }, wish: { episode, fileName: fileIndex === null ? torrent.name : null }, trackers, isForAddon: true, alternatives: alternativesTo(candidate, torrent, kinds) })
     return asUrlStream(stream, { url, mark: marks[rank], isWebReady: isWebReady(url, name ?? ''), name })
   })
 }

@@ -123,3 +123,22 @@ t.test('the torrents of other addons play from here, and two servers that ask ea
   await until('it is stored', async () => await app.stored.find(torrent.infohash, 0))
   t.match((await addon.get('stream', 'movie', 'tt1254207')).streams, [{ name: '⚡ Other' }, {}])
 })
+
+t.test('of a season pack of which nothing is known when it is listed, the episode plays all the same; so does that of the next in its place', async (t) => {
+  const pack = async (mark: string) => await makeTorrent({ 'Show.S01E01.mkv': testBytes(90_000, `${mark}1`), 'Show.S01E02.mkv': testBytes(70_000, `${mark}2`) }, { name: `Show.S01.${mark}` })
+  const [first, second] = [await pack('a'), await pack('b')]
+  const mirror = await startMirror(t, first)
+  const other = await startUpstream(t, { streams: [{ name: 'x', infoHash: 'e'.repeat(40) }, { name: 'x', infoHash: first.infohash }, { name: 'y', infoHash: second.infohash, behaviorHints: { bingeGroup: 'y', filename: 'Show.S01E02.mkv' } }] })
+  const { url } = await startApp(t, { TORRENT_METADATA_URLS: mirror.metadataUrl, HTTP_MIRROR_URLS: mirror.mirrorUrl, UPSTREAM_ADDONS: other.url, START_TIMEOUT: '3000' })
+  const { body: { streams } } = await jsonFrom(`${url}/stream/series/tt0386676:1:2.json`)
+  const urlOf = (infohash: string): URL => new URL(streams.find((stream: { url: string }) => stream.url.includes(`/${infohash}?`)).url)
+  t.equal(urlOf(second.infohash).searchParams.get('fileName'), 'Show.S01E02.mkv')
+  const head = await fetch(urlOf(first.infohash), { method: 'HEAD' })
+  t.equal(head.headers.get('content-length'), '70000')
+  t.ok(first.files[1]?.bytes.equals(await bytesFrom(urlOf(first.infohash).href)))
+  const dead = urlOf('e'.repeat(40))
+  t.equal(dead.searchParams.get('alt'), first.infohash)
+  t.ok(first.files[1]?.bytes.equals(await bytesFrom(dead.href)), 'the next in its place')
+  const missing = await fetch(urlOf(first.infohash).href.replace('episode=1:2', 'episode=1:9').replace(/&alt=.*$/, ''))
+  t.equal(missing.headers.get('x-stream-notice'), 'no-such-file')
+})
