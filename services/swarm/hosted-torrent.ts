@@ -106,7 +106,8 @@ export class HostedTorrent {
   #window: Window = { pieces: [], waiting: [], has: () => false }
   readonly #availability = new Availability()
   #reselectTimer: NodeJS.Timeout | null = null
-  readonly #filledEarly: number[] = []
+  /** What was said of pieces before it was ready, the last word for each: is it there? */
+  readonly #early = new Map<number, boolean>()
   #isMetadataKnown: boolean
   #isPrivate = false
   #isOver = false
@@ -149,7 +150,8 @@ export class HostedTorrent {
       this.reselectSoon()
     })
     torrent.on('ready', () => {
-      this.setFilled(this.#filledEarly.splice(0))
+      for (const [piece, isThere] of this.#early) this.#setThere(piece, isThere)
+      this.#early.clear()
       this.reselect()
     })
     this.addPeers(options.peers)
@@ -234,17 +236,21 @@ export class HostedTorrent {
 
   /** Takes pieces that somebody else has written and verified. */
   setFilled (pieces: readonly number[]): void {
-    if (this.#isOver) return
-    if (this.#torrent.ready) for (const piece of pieces) markFilled(this.#torrent, piece)
-    // The bitfield of attach() is on its way into the torrent, and older than this.
-    else this.#filledEarly.push(...pieces)
+    for (const piece of pieces) this.#setThere(piece, true)
   }
 
   /** Gives up pieces that it was believed to have; they can be fetched again. */
   setDropped (pieces: readonly number[]): void {
-    if (this.#isOver || !this.#torrent.ready) return
-    for (const piece of pieces) markDropped(this.#torrent, piece)
+    for (const piece of pieces) this.#setThere(piece, false)
     this.reselectSoon()
+  }
+
+  #setThere (piece: number, isThere: boolean): void {
+    if (this.#isOver) return
+    // The bitfield of attach() is on its way into the torrent, and older than this.
+    if (!this.#torrent.ready) this.#early.set(piece, isThere)
+    else if (isThere) markFilled(this.#torrent, piece)
+    else markDropped(this.#torrent, piece)
   }
 
   /** Asks these trackers too. Ones that are asked already are skipped. */

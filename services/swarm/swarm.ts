@@ -7,7 +7,7 @@ import type { Log } from '../log.ts'
 import { swarmMemoryLimit } from '../memory-budget.ts'
 import { emptyReport } from '../nat/network-report.ts'
 import type { NetworkReport } from '../nat/network-report.ts'
-import { Demand } from '../pieces/demand.ts'
+import { Demand, urgencies } from '../pieces/demand.ts'
 import type { Filler } from '../pieces/filler.ts'
 import type { PieceIndex } from '../pieces/geometry.ts'
 import type { Layout } from '../pieces/piece-files.ts'
@@ -351,6 +351,8 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
   /** Questions to the process whether its writes have ended. */
   readonly #settling = new Map<number, () => void>()
   #settleCount = 0
+  /** What readers waited for at the last reassert(). */
+  #missing: ReadonlySet<number> = new Set()
   /** Is the process told of it? Before enter() and after lose() there is nothing to tell; enter() says it all. */
   #isIn = false
   #hasLeft = false
@@ -441,9 +443,14 @@ export class SwarmTorrent extends EventEmitter<{ metadata: [torrent: Buffer], st
     if (added.length > 0) this.#send({ type: 'peers', id: this.#link.id, peers: added })
   }
 
-  /** Tells the process its demand once more. */
+  /** Tells the process its demand once more, and of what readers have waited for since the last time, that it is not here. */
   reassert (): void {
-    if (this.#store !== null && !this.demand.isEmpty) this.#sendDemand()
+    const store = this.#store
+    if (store === null) return
+    const missing = this.demand.ranges().filter(({ urgency, first }) => urgency === urgencies.waiting && !store.has(store.geometry.piece(first))).map(({ first }) => first)
+    for (const piece of missing) if (this.#missing.has(piece)) this.#forget(piece)
+    this.#missing = new Set(missing)
+    if (!this.demand.isEmpty) this.#sendDemand()
   }
 
   /** Leaves the swarm. What is verified stays in the store. Twice does nothing more. */

@@ -85,6 +85,39 @@ t.test('what an HTTP download has filled is not asked of peers', async (t) => {
   t.same(asked.filter((piece) => piece < 3), [])
 })
 
+t.test('a piece that is let go while the torrent enters the swarm is fetched when it is wanted', async (t) => {
+  const seed = await startSeed(t, film)
+  const asked = askedOf(seed)
+  const swarm = await startSwarm(t)
+  const store = await openStore(t, film)
+  const piece = store.geometry.piece(0)
+  t.ok(await store.write(piece, (film.files[0]?.bytes ?? Buffer.alloc(0)).subarray(0, 65_536)))
+  const torrent = swarm.join(film.infohash, { torrent: film.torrent, trackers: [], peers: [seed.address], store })
+  // Right behind the bitfield that has it.
+  store.emit('dropped', piece)
+  torrent.demand.open().set([{ first: piece, last: piece, urgency: urgencies.waiting }])
+  await until('it came', () => torrent.receivedBytes >= 65_536)
+  t.same(asked, [0])
+})
+
+t.test('what the swarm wrongly believes to be here is fetched once a reader has waited for a while', async (t) => {
+  const seed = await startSeed(t, film)
+  const swarm = await startSwarm(t)
+  const store = await openStore(t, film)
+  const piece = store.geometry.piece(0)
+  t.ok(await store.write(piece, (film.files[0]?.bytes ?? Buffer.alloc(0)).subarray(0, 65_536)))
+  const torrent = swarm.join(film.infohash, { torrent: film.torrent, trackers: [], peers: [seed.address], store })
+  await until('it is connected', () => torrent.stats.peersConnected === 1)
+  store.removeAllListeners('dropped')
+  t.ok(await store.unwant(0, AbortSignal.timeout(10_000)))
+  await store.want(0)
+  t.notOk(store.has(piece))
+  torrent.demand.open().set([{ first: piece, last: piece, urgency: urgencies.waiting }])
+  torrent.reassert()
+  torrent.reassert()
+  await store.waitFor(piece, AbortSignal.timeout(20_000))
+})
+
 t.test('one file of many: its pieces at the border are whole in edge files, the neighbours are not fetched', async (t) => {
   const season = await makeTorrent({
     'e1.mkv': testBytes(100_000, 'e1'), 'e2.mkv': testBytes(100_001, 'e2'), 'subs/e2 #1.srt': testBytes(333, 's'), 'e3.mkv': testBytes(100_000, 'e3')
