@@ -55,12 +55,7 @@ export function httpSource (options: HttpSourceOptions): Omit<Source, 'priority'
     async open (request, signal) {
       const { infohash, trackers, hints, hops = [] } = request
       if (isLoop(hops, hop)) throw new CodedError('HTTP_LOOP', 'the request came through this server already, or through too many: servers have each other as mirrors (Via)')
-      const lease = torrents.join(infohash, { ...hints, trackers, hops })
-      try {
-        return await openFromMirrors(request, lease.torrent, options, signal)
-      } finally {
-        lease.release()
-      }
+      return await torrents.whileJoined(infohash, { ...hints, trackers, hops }, async (torrent) => await openFromMirrors(request, torrent, options, signal))
     },
     isHopeful: (infohash, failure) => torrents.get(infohash)?.fillers.some((filler) => filler.name === 'http-fallback' && filler.isHopeful) === true ||
       // The swarm has brought what the lookup did not find.

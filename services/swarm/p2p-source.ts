@@ -33,12 +33,7 @@ export function p2pSource (options: P2pSourceOptions): Omit<Source, 'priority'> 
     name: 'p2p',
     turnMs: timeoutMs,
     async open (request, signal, report) {
-      const lease = torrents.join(request.infohash, { ...request.hints, trackers: request.trackers })
-      try {
-        return await openFromSwarm(request, lease.torrent, options, signal, report)
-      } finally {
-        lease.release()
-      }
+      return await torrents.whileJoined(request.infohash, { ...request.hints, trackers: request.trackers }, async (torrent) => await openFromSwarm(request, torrent, options, signal, report))
     },
     isHopeful: (infohash) => torrents.get(infohash)?.fillers.some((filler) => filler.name === 'p2p' && hasNews(filler)) === true
   }

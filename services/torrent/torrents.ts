@@ -4,7 +4,7 @@ import { untracked } from '../cache/last-use.ts'
 import { stateFolder } from '../cache/stored-files.ts'
 import { abortable } from '../deadline.ts'
 import { deadlines } from '../deadlines.ts'
-import { CodedError } from '../errors.ts'
+import { asCoded, CodedError } from '../errors.ts'
 import { Geometry } from '../pieces/geometry.ts'
 import { isNoSpace } from '../pieces/piece-files.ts'
 import { PieceStore } from '../pieces/piece-store.ts'
@@ -72,6 +72,9 @@ interface Entry {
 /** Parsed metadata kept in memory: a cache lookup must not parse a `.torrent` each time. */
 const METADATA_LIMIT = 100
 
+/** A start that finds its torrent let go begins so often, in all. */
+const MOST_BEGINNINGS = 3
+
 /** The torrents that run, at most `maxTorrents`; keeps their metadata and puts what is finished into the cache. */
 export class Torrents {
   readonly #entries = new Map<string, Entry>()
@@ -138,6 +141,23 @@ export class Torrents {
     }
     entry.torrent.addHints(hints)
     return this.#lease(entry, { isStalled: false })
+  }
+
+  /**
+   * Does this with the torrent, which stays open meanwhile. Where it was let go all the same, without anybody having deleted
+   * it (a file of it turned out to be another one), it is done with the torrent that begins anew. Throws as `join`, and what the work throws.
+   */
+  async whileJoined<T> (infohash: string, hints: Hints, work: (torrent: Torrent) => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      const { torrent, release } = this.join(infohash, hints)
+      try {
+        return await work(torrent)
+      } catch (error) {
+        if (tries === MOST_BEGINNINGS || this.#isClosed || !beginsAnew(torrent)) throw error
+      } finally {
+        release()
+      }
+    }
   }
 
   /** As `join`, for a reader of this file; says that it streams until it is released. */
@@ -482,6 +502,11 @@ export class Torrents {
 
 function isSeeding ({ fillers }: Torrent): boolean {
   return fillers.some((filler) => filler.isSeeding === true)
+}
+
+/** Was it let go, and not deleted? */
+function beginsAnew ({ closing }: Torrent): boolean {
+  return closing.aborted && asCoded(closing.reason, 'STORE_CLOSED').code !== 'DELETED'
 }
 
 function letGo ({ infohash }: Torrent): CodedError {

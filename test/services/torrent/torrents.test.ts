@@ -181,6 +181,32 @@ t.test('removing with files leaves nothing of the torrent, and its readers are t
   t.equal(torrents.get(torrent.infohash), null)
 })
 
+t.test('a start whose torrent begins anew begins anew with it, unless the torrent was deleted', async (t) => {
+  const torrent = await makeTorrent({ 'Film.mp4': testBytes(100_000, 'film') })
+  const { torrents } = await open(t)
+  const begin = async (end: () => void): Promise<number> => {
+    let begun = 0
+    await torrents.whileJoined(torrent.infohash, {}, async (running) => {
+      const store = await running.provide(torrent.metadata)
+      await store.want(0)
+      if (++begun > 1) return
+      const waiting = store.waitFor(store.geometry.piece(0), never)
+      end()
+      await waiting
+    }).catch((error: unknown) => {
+      t.match(error, { code: 'STORE_CLOSED' })
+      begun = -begun
+    })
+    return begun
+  }
+  t.equal(await begin(() => { torrents.get(torrent.infohash)?.store?.emit('changed', 0) }), 2)
+  let deleting = Promise.resolve()
+  t.equal(await begin(() => { deleting = torrents.remove(torrent.infohash, { deleteFiles: true }) }), -1)
+  await deleting
+  await torrents.whileJoined(torrent.infohash, {}, async ({ closing }) => { t.notOk(closing.aborted) })
+  await until('it holds the torrent no longer', () => torrents.get(torrent.infohash) === null)
+})
+
 t.test('what starts anew while its files are being deleted waits for that, also when it was let go in between', async (t) => {
   const torrent = await makeTorrent({ 'Film.mp4': testBytes(100_000, 'film') })
   const deleting = Promise.withResolvers<void>()
