@@ -12,8 +12,19 @@ import type { SourceFile } from '../source.ts'
 export interface Lent {
   /** On loopback, and not to be guessed. */
   readonly url: string
+  /** How many bytes of it went out so far. */
+  readonly sentBytes: () => number
+  /** What kept an answer from being whole, other than its reader; null: nothing did. A program may take it for the end of the file. */
+  readonly failure: () => unknown
   /** Nobody reads it any more from now on. Twice does nothing more. */
   release (): void
+}
+
+interface Loan {
+  readonly file: SourceFile
+  readonly signal: AbortSignal
+  sentBytes: number
+  failure: unknown
 }
 
 /**
@@ -21,7 +32,7 @@ export interface Lent {
  * that such a program needs no token, secret path or signature, and can reach nothing else by it. Opened when it is needed.
  */
 export class Loopback {
-  readonly #lent = new Map<string, { readonly file: SourceFile, readonly signal: AbortSignal }>()
+  readonly #lent = new Map<string, Loan>()
   #server: Promise<Server> | null = null
 
   /** Lends it until it is released or the signal aborts. Rejects with what the system says where it cannot listen. */
@@ -36,8 +47,9 @@ export class Loopback {
       this.#lent.delete(path)
       over.abort()
     }
-    this.#lent.set(path, { file, signal: AbortSignal.any([signal, over.signal]) })
-    return { url: `http://127.0.0.1:${address.port}${path}`, release }
+    const loan: Loan = { file, signal: AbortSignal.any([signal, over.signal]), sentBytes: 0, failure: null }
+    this.#lent.set(path, loan)
+    return { url: `http://127.0.0.1:${address.port}${path}`, sentBytes: () => loan.sentBytes, failure: () => loan.failure, release }
   }
 
   async close (): Promise<void> {
@@ -69,10 +81,21 @@ export class Loopback {
     const signal = AbortSignal.any([lent.signal, gone.signal])
     const plan = planResponse({ method, headers, representation: { ...file, contentType: contentTypeOf(file.name), fileName: file.name, isDownload: false, cacheControl: 'no-store' } })
     response.writeHead(plan.status, plan.headers)
-    if (plan.body !== null) {
-      for await (const chunk of streamBody(plan.body, (range) => file.read(range, signal))) await abortable(written(response, chunk), signal)
+    let isTaken = true
+    try {
+      if (plan.body !== null) {
+        for await (const chunk of streamBody(plan.body, (range) => file.read(range, signal))) {
+          isTaken = false
+          await abortable(written(response, chunk), signal)
+          isTaken = true
+          lent.sentBytes += chunk.length
+        }
+      }
+      response.end()
+    } catch (error) {
+      if (isTaken && !signal.aborted) lent.failure = error
+      throw error
     }
-    response.end()
   }
 }
 

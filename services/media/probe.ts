@@ -17,12 +17,41 @@ export interface MediaTrack {
   readonly title: string | null
   readonly isDefault: boolean
   readonly isForced: boolean
+  /** A cover, not a film. */
+  readonly isPicture: boolean
+  /** As FFmpeg names it, `High 10`; null here and below: not known, or not for this type. */
+  readonly profile: string | null
+  /** As the codec counts it: 41 for H.264's 4.1. */
+  readonly level: number | null
+  readonly width: number | null
+  readonly height: number | null
+  /** Frames a second. */
+  readonly frameRate: number | null
+  readonly pixelFormat: string | null
+  /** Frames are shown in another order than they stand in the file. */
+  readonly isReordered: boolean
+  readonly channels: number | null
+  /** Hz. */
+  readonly sampleRate: number | null
+}
+
+/** What a media file is. */
+export interface Media {
+  /** FFmpeg's name, or names, of the container. */
+  readonly format: string
+  /** The one to force. */
+  readonly demuxer: string
+  readonly durationSeconds: number | null
+  /** When its first frame is shown. */
+  readonly startSeconds: number
+  readonly bitsPerSecond: number | null
+  readonly tracks: readonly MediaTrack[]
 }
 
 const PROBES_AT_A_TIME = 2
 const PROBE_MS = 30_000
 const MAX_OUTPUT_BYTES = 1_000_000
-const shown = 'stream=index,codec_type,codec_name:stream_tags=language,title:stream_disposition=default,forced'
+const shown = 'format=format_name,duration,start_time,bit_rate:stream=index,codec_type,codec_name,profile,level,width,height,avg_frame_rate,pix_fmt,has_b_frames,channels,sample_rate:stream_tags=language,title:stream_disposition=default,forced,attached_pic'
 
 /** What media files consist of, as ffprobe tells it. */
 export class Probe {
@@ -36,38 +65,40 @@ export class Probe {
 
   /** null: there is no ffprobe on this machine's PATH. */
   static async open (path = process.env['PATH'] ?? ''): Promise<Probe | null> {
-    for (const directory of path.split(delimiter).filter((each) => each !== '')) {
-      const program = join(directory, 'ffprobe')
-      if (await access(program, constants.X_OK).then(() => true, () => false)) return new Probe(program)
-    }
-    return null
+    const program = await programOf('ffprobe', path)
+    return program === null ? null : new Probe(program)
   }
 
   /**
-   * The tracks of a file; none where it is no media that is let in. It is over after 30 s. Throws SOURCE_FAILED or
-   * SOURCE_TIMEOUT where nobody can tell, what reading throws, or the signal's reason.
+   * What a file is; null: no media that is let in. It is over after 30 s. Throws SOURCE_FAILED or SOURCE_TIMEOUT where nobody
+   * can tell, what reading throws, or the signal's reason.
    */
-  async tracks (file: SourceFile, signal: AbortSignal): Promise<MediaTrack[]> {
+  async media (file: SourceFile, signal: AbortSignal): Promise<Media | null> {
     const late = new AbortController()
     const timer = setTimeout(() => { late.abort(new CodedError('SOURCE_TIMEOUT', `ffprobe did not end within ${PROBE_MS / 1000} s`)) }, PROBE_MS)
     const both = AbortSignal.any([signal, late.signal])
     try {
-      return await this.#slots.run(async () => await this.#tracks(file, both), both)
+      return await this.#slots.run(async () => await this.#media(file, both), both)
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  /** The tracks of a file; none where it is no media that is let in. Throws as `media` does. */
+  async tracks (file: SourceFile, signal: AbortSignal): Promise<readonly MediaTrack[]> {
+    return (await this.media(file, signal))?.tracks ?? []
   }
 
   async close (): Promise<void> {
     await this.#loopback.close()
   }
 
-  async #tracks (file: SourceFile, signal: AbortSignal): Promise<MediaTrack[]> {
-    const format = containerFormatOf(await headOf(file, signal))
-    if (format === null) return []
+  async #media (file: SourceFile, signal: AbortSignal): Promise<Media | null> {
+    const demuxer = containerFormatOf(await headOf(file, signal))
+    if (demuxer === null) return null
     const { url, release } = await this.#loopback.lend(file, signal)
     try {
-      return tracksOf(await this.#run(['-v', 'error', '-protocol_whitelist', 'http,tcp', '-f', format, '-show_entries', shown, '-of', 'json', url], signal))
+      return mediaOf(await this.#run(['-v', 'error', '-protocol_whitelist', 'http,tcp', '-f', demuxer, '-show_entries', shown, '-of', 'json', url], signal), demuxer)
     } finally {
       release()
     }
@@ -108,17 +139,62 @@ async function headOf (file: SourceFile, signal: AbortSignal): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
-function tracksOf (output: string): MediaTrack[] {
-  const { streams }: { streams?: unknown } = Object(JSON.parse(output))
-  return (Array.isArray(streams) ? streams : []).flatMap((stream: unknown) => {
-    const { index, codec_type: type, codec_name: codec, tags, disposition }: Record<string, unknown> = Object(stream)
-    if (typeof index !== 'number' || (type !== 'video' && type !== 'audio' && type !== 'subtitle')) return []
-    const { language, title }: Record<string, unknown> = Object(tags)
-    const { default: isDefault, forced }: Record<string, unknown> = Object(disposition)
-    return [{ index, type, codec: textOf(codec) ?? 'unknown', language: textOf(language), title: textOf(title), isDefault: isDefault === 1, isForced: forced === 1 }]
-  })
+/** Where this program is; null: nowhere on the PATH. */
+export async function programOf (name: string, path: string): Promise<string | null> {
+  for (const directory of path.split(delimiter).filter((each) => each !== '')) {
+    const program = join(directory, name)
+    if (await access(program, constants.X_OK).then(() => true, () => false)) return program
+  }
+  return null
+}
+
+function mediaOf (output: string, demuxer: string): Media {
+  const { format, streams }: Record<string, unknown> = Object(JSON.parse(output))
+  const { format_name: name, duration, start_time: start, bit_rate: bits }: Record<string, unknown> = Object(format)
+  return {
+    format: textOf(name) ?? demuxer,
+    demuxer,
+    durationSeconds: numberOf(duration),
+    startSeconds: numberOf(start) ?? 0,
+    bitsPerSecond: numberOf(bits),
+    tracks: (Array.isArray(streams) ? streams : []).flatMap(trackOf)
+  }
+}
+
+function trackOf (stream: unknown): MediaTrack[] {
+  const { index, codec_type: type, codec_name: codec, tags, disposition, ...more }: Record<string, unknown> = Object(stream)
+  if (typeof index !== 'number' || (type !== 'video' && type !== 'audio' && type !== 'subtitle')) return []
+  const { language, title }: Record<string, unknown> = Object(tags)
+  const { default: isDefault, forced, attached_pic: picture }: Record<string, unknown> = Object(disposition)
+  const [, frames, seconds] = /^(\d{1,9})\/(\d{1,9})$/.exec(textOf(more['avg_frame_rate']) ?? '') ?? []
+  const level = numberOf(more['level'])
+  return [{
+    index,
+    type,
+    codec: textOf(codec) ?? 'unknown',
+    // What says that it says nothing.
+    language: language === 'und' ? null : textOf(language),
+    title: textOf(title),
+    isDefault: isDefault === 1,
+    isForced: forced === 1,
+    isPicture: picture === 1,
+    profile: textOf(more['profile']),
+    level: level !== null && level > 0 ? level : null,
+    width: numberOf(more['width']),
+    height: numberOf(more['height']),
+    frameRate: Number(frames) > 0 && Number(seconds) > 0 ? Number(frames) / Number(seconds) : null,
+    pixelFormat: textOf(more['pix_fmt']),
+    isReordered: more['has_b_frames'] !== 0,
+    channels: numberOf(more['channels']),
+    sampleRate: numberOf(more['sample_rate'])
+  }]
 }
 
 function textOf (value: unknown): string | null {
   return typeof value === 'string' && value !== '' ? value.slice(0, 500) : null
+}
+
+function numberOf (value: unknown): number | null {
+  const number = typeof value === 'number' || typeof value === 'string' ? Number(value) : NaN
+  return Number.isFinite(number) ? number : null
 }
