@@ -11,6 +11,7 @@ import drain from './plugins/drain.ts'
 import errors, { answerClientError, answerFrameworkError, requestIds } from './plugins/errors.ts'
 import events from './plugins/events.ts'
 import fetcher from './plugins/fetcher.ts'
+import hls from './plugins/hls.ts'
 import liveEvents from './plugins/live-events.ts'
 import forwarded from './plugins/forwarded.ts'
 import lock from './plugins/lock.ts'
@@ -57,6 +58,7 @@ import stremioAddon from './routes/stremio-addon.ts'
 import stremioInstall from './routes/stremio-install.ts'
 import stremioServer from './routes/stremio-server.ts'
 import stremioServerFiles from './routes/stremio-server-files.ts'
+import stremioServerHls from './routes/stremio-server-hls.ts'
 import stremioServerProxy from './routes/stremio-server-proxy.ts'
 import stremioServerTorrents from './routes/stremio-server-torrents.ts'
 import stremioServerUrls from './routes/stremio-server-urls.ts'
@@ -134,6 +136,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(stremio)
   await app.register(stremioSettings)
   await app.register(mediaProbe)
+  await app.register(hls)
 
   await app.register(openapi, { schemas: sharedSchemas })
   await app.register(stream)
@@ -145,6 +148,7 @@ export async function buildApp ({ config: values, logger = false, forceCloseConn
   await app.register(stremioServerTorrents)
   await app.register(stremioServerFiles)
   await app.register(stremioServerUrls)
+  await app.register(stremioServerHls)
   await app.register(stremioServerProxy)
   await app.register(torrentRoutes)
   await app.register(subtitleRoutes)

@@ -58,6 +58,10 @@ export const deadlines = {
   webtorMetadataMs: 190_000,
   /** A subtitle file, from the request to its last byte. */
   subtitleMs: 60_000,
+  /** A program that makes a piece of a film for players, and neither reads nor writes: so long after RESPONSE_STALL_LIMIT. */
+  mediaMs: 60_000,
+  /** Where a piece takes longer, its headers leave: players count until these are there. */
+  mediaHeadersMs: 5_000,
   /** Trackers and the DHT, asked who has a torrent that is not joined; the whole answer about its health. */
   surveyMs: 2_500,
   healthMs: 3_000,

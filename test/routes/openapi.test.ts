@@ -76,7 +76,8 @@ t.test('every operation answers as the description says, to what is right and to
       t.equal(typeof answer.headers['x-request-id'], 'string')
     }
   }
-  for (const [name, statuses] of seen) t.ok([...statuses].some((status) => status < 400 && status !== 304), `${name} was seen to succeed: ${[...statuses].join(', ')}`)
+  // Without ffmpeg there is nothing of it.
+  for (const [name, statuses] of seen) if (app.hls !== null || !name.includes('/hlsv2/')) t.ok([...statuses].some((status) => status < 400 && status !== 304), `${name} was seen to succeed: ${[...statuses].join(', ')}`)
   t.same([...seen.get('GET /stream/proxy/{infoHash}') ?? []].sort(), [200, 206, 304, 400, 404, 412, 414, 416].filter((status) => status !== 414))
   t.same([...seen.get('GET /api/torrents') ?? []].sort(), [200, 400])
   t.same([...seen.get('POST /api/torrents') ?? []].sort(), [200, 202, 400, 413, 415])

@@ -1,0 +1,90 @@
+import { cuesOf } from '../stremio-server/cues.ts'
+import { CodedError } from '../errors.ts'
+import { fragmentOf, isKeyframe, readFragments } from './fragments.ts'
+import { TIMELINE_SECONDS } from './arguments.ts'
+import type { Init, Sample } from './fragments.ts'
+import type { Output } from './ffmpeg.ts'
+import type { Rendition } from './renditions.ts'
+import type { Span } from './arguments.ts'
+
+/** Of a frame: less than any lasts, and more than times are rounded by. */
+const TOLERANCE_SECONDS = 0.004
+/** So far behind the end a subtitle may stand in the file that belongs before it. */
+const TEXT_MARGIN_SECONDS = 2
+
+/** What stands before the segments of a rendition: the head of any run. */
+export async function readInit ({ out }: Output): Promise<Buffer> {
+  for await (const part of readFragments(out)) if ('timescale' in part) return part.bytes
+  throw new CodedError('SOURCE_FAILED', 'ffmpeg wrote nothing')
+}
+
+/**
+ * The segment of this span. Neighbours neither share nor lose a frame: of copied video it is what stands in the file from one
+ * keyframe to the next, whenever it is shown; of everything else what begins within the span.
+ */
+export async function readSegment ({ out }: Output, rendition: Rendition, span: Span, sequence: number): Promise<Buffer> {
+  const samples: Sample[] = []
+  let init: Init | null = null
+  const isCut = rendition.kind === 'video' && rendition.maxWidth === 'copy'
+  let isIn = !isCut || span.start === 0
+  for await (const part of readFragments(out)) {
+    if ('timescale' in part) {
+      init = part
+      continue
+    }
+    if (init === null) throw new CodedError('SOURCE_FAILED', 'ffmpeg wrote a fragment before its head')
+    const seconds = (part.decodeTime + part.offset) / init.timescale - TIMELINE_SECONDS
+    const isBehind = !span.isLast && seconds >= span.end - TOLERANCE_SECONDS
+    if (isCut) {
+      if (isKeyframe(part) && isBehind) break
+      isIn ||= isKeyframe(part) && seconds >= span.start - TOLERANCE_SECONDS
+      if (isIn) samples.push(part)
+    } else {
+      if (isBehind) break
+      if (span.start === 0 ? part.decodeTime >= 0 && isWanted(rendition, seconds) : seconds >= span.start - TOLERANCE_SECONDS) samples.push(part)
+    }
+  }
+  return fragmentOf(samples, sequence)
+}
+
+/** The encoder's own frame before the first counts for nothing; what was in the file does. */
+function isWanted (rendition: Rendition, seconds: number): boolean {
+  return rendition.kind !== 'audio' || rendition.channels === 'copy' || seconds >= -TOLERANCE_SECONDS
+}
+
+/** The subtitles that are to be seen within the span, as WebVTT with the times of the other renditions (RFC 8216 section 3.5). */
+export async function readText ({ out, marks }: Output, span: Span): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  const reading = (async () => { for await (const chunk of out) chunks.push(chunk) })()
+  await Promise.race([reading, passed(marks, span.end + TEXT_MARGIN_SECONDS)])
+  reading.catch(() => {})
+  return textOf(Buffer.concat(chunks).toString(), span)
+}
+
+/** WebVTT of those cues that touch the span. */
+export function textOf (webVtt: string, { start, end }: Pick<Span, 'start' | 'end'>): Buffer {
+  const cues = cuesOf(webVtt).filter((cue) => cue.startTime < end * 1000 && cue.endTime > start * 1000)
+  return Buffer.from(`WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:${TIMELINE_SECONDS * 90_000},LOCAL:00:00:00.000\n\n${cues.map(({ startTime, endTime, text }) => `${clock(startTime)} --> ${clock(endTime)}\n${text}\n\n`).join('')}`)
+}
+
+function clock (milliseconds: number): string {
+  const part = (unit: number, within: number, digits: number): string => String(Math.floor(milliseconds / unit) % within).padStart(digits, '0')
+  return `${part(3_600_000, 1000, 2)}:${part(60_000, 60, 2)}:${part(1000, 60, 2)}.${part(1, 1000, 3)}`
+}
+
+/** Resolves when the video has come past this second; never where it ends before, for then all ends. */
+async function passed (marks: AsyncIterable<Buffer>, seconds: number): Promise<void> {
+  let rest = ''
+  let timebase = 0
+  for await (const chunk of marks) {
+    const lines = (rest + chunk.toString('latin1')).split('\n')
+    rest = lines.pop() ?? ''
+    for (const line of lines) {
+      const [, numerator, denominator] = /^#tb 0: (\d+)\/(\d+)$/.exec(line) ?? []
+      if (numerator !== undefined) timebase = Number(numerator) / Number(denominator)
+      const [, decoded] = /^0, *(-?\d+),/.exec(line) ?? []
+      if (decoded !== undefined && Number(decoded) * timebase > seconds) return
+    }
+  }
+  await new Promise<never>(() => {})
+}

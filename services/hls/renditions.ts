@@ -1,0 +1,119 @@
+import type { Media, MediaTrack } from '../media/probe.ts'
+
+/** What a player says that it can play, in FFmpeg's names. */
+export interface Abilities {
+  readonly videoCodecs: readonly string[]
+  readonly audioCodecs: readonly string[]
+  readonly maxAudioChannels: number
+  /** It could not play what it should have: nothing is copied. */
+  readonly isForced: boolean
+  /** Video that is transcoded is at most so wide. */
+  readonly maxWidth: number
+}
+
+/** One track, and what becomes of it. Its name in addresses says all of it, so that addresses hold over restarts. */
+export type Rendition =
+  { readonly kind: 'video', readonly track: number, readonly maxWidth: number | 'copy' } |
+  { readonly kind: 'audio', readonly track: number, readonly channels: number | 'copy' } |
+  { readonly kind: 'subtitle', readonly track: number }
+
+/** What a master playlist offers. */
+export interface Choice {
+  readonly video: Rendition | null
+  readonly audio: readonly Rendition[]
+  readonly subtitles: readonly Rendition[]
+}
+
+/** Video that is copied is cut at keyframes: the next one from so many seconds on. */
+const COPIED_SECONDS = 6
+/** Frames of 1024 samples at 48 kHz, so that segments of AAC end where frames do. */
+export const AAC_FRAMES = 288
+export const AAC_RATE = 48_000
+/** A transcoded one takes a slow machine as long as it plays. */
+const TRANSCODED_SECONDS = 4
+const TEXT_SECONDS = 12
+/** An index with such a gap does not tell of each keyframe, or there are none: one segment would be half the film. */
+const MAX_KEYFRAME_GAP_SECONDS = 30
+/** What is left at the end belongs to the segment before. */
+const LEAST_SECONDS = 0.5
+
+/** The names that clients have for what FFmpeg calls so; others are not put into fragments. */
+const videoNames: Readonly<Record<string, readonly string[]>> = { h264: ['h264'], hevc: ['hevc', 'h265'], vp9: ['vp9'], av1: ['av1'] }
+const copiedAudio: ReadonlySet<string> = new Set(['aac', 'mp3', 'ac3', 'eac3', 'flac', 'opus'])
+const textCodecs: ReadonlySet<string> = new Set(['subrip', 'ass', 'ssa', 'mov_text', 'webvtt', 'text'])
+
+/** What of this file this player gets, and how. */
+export function renditionsFor (media: Media, keyframes: readonly number[] | null, abilities: Abilities): Choice {
+  const video = media.tracks.find(({ type, isPicture }) => type === 'video' && !isPicture)
+  const sounds = media.tracks.filter(({ type }) => type === 'audio')
+  const isCopied = video !== undefined && canCopyVideo(video, media, keyframes, abilities)
+  // Players switch between sounds of one codec: it is that of all of them, or it is AAC.
+  const isOneCodec = new Set(sounds.map(({ codec }) => codec)).size === 1
+  return {
+    video: video === undefined ? null : { kind: 'video', track: video.index, maxWidth: isCopied ? 'copy' : abilities.maxWidth },
+    audio: sounds.map((sound) => ({ kind: 'audio', track: sound.index, channels: canCopyAudio(sound, isOneCodec, abilities) ? 'copy' : channelsFor(sound, abilities) })),
+    // Of the file's beginning only: the limit of what is read of it counts from there.
+    subtitles: shiftOf(media) !== 0 ? [] : media.tracks.filter(({ type, codec }) => type === 'subtitle' && textCodecs.has(codec)).map(({ index }) => ({ kind: 'subtitle', track: index }))
+  }
+}
+
+/** Where the segments begin and, last of all, end, in seconds; null: it is not known how long it is, or it cannot be cut. */
+export function cutsOf (media: Media, rendition: Rendition, keyframes: readonly number[] | null): number[] | null {
+  const { durationSeconds: duration } = media
+  if (duration === null || duration <= 0 || duration > 48 * 3600) return null
+  if (rendition.kind === 'video' && rendition.maxWidth === 'copy') return keyframes === null ? null : cutsAt(keyframes, duration)
+  const seconds = rendition.kind === 'subtitle' ? TEXT_SECONDS : rendition.kind === 'video' ? TRANSCODED_SECONDS : rendition.channels === 'copy' ? COPIED_SECONDS : AAC_FRAMES * 1024 / AAC_RATE
+  const count = Math.max(1, Math.ceil((duration - LEAST_SECONDS) / seconds))
+  return [...Array.from({ length: count }, (_, index) => index * seconds), duration]
+}
+
+function cutsAt (keyframes: readonly number[], duration: number): number[] {
+  const cuts = [0]
+  let last = keyframes[0] ?? 0
+  for (const time of keyframes) {
+    if (time < last + COPIED_SECONDS || time > duration - LEAST_SECONDS) continue
+    cuts.push(time)
+    last = time
+  }
+  return [...cuts, duration]
+}
+
+/** What time is counted from: most files begin near 0, those cut from a broadcast anywhere. */
+export function shiftOf ({ startSeconds }: Media): number {
+  return Math.abs(startSeconds) > 0.5 ? startSeconds : 0
+}
+
+/** As addresses have it. */
+export function nameOf (rendition: Rendition): string {
+  if (rendition.kind === 'video') return `video${rendition.track}-${rendition.maxWidth === 'copy' ? 'copy' : `h264-${rendition.maxWidth}`}`
+  if (rendition.kind === 'audio') return `audio${rendition.track}-${rendition.channels === 'copy' ? 'copy' : `aac-${rendition.channels}`}`
+  return `subtitle${rendition.track}`
+}
+
+/** null: no name of a rendition. */
+export function renditionNamed (name: string): Rendition | null {
+  const [, kind, track, copied, width, channels] = /^(video|audio|subtitle)(\d{1,4})(?:-(?:(copy)|h264-(\d{2,4})|aac-([126])))?$/.exec(name) ?? []
+  const base = { track: Number(track) }
+  if (kind === 'video' && (copied ?? width) !== undefined) return { kind, ...base, maxWidth: copied === undefined ? Number(width) : 'copy' }
+  if (kind === 'audio' && (copied ?? channels) !== undefined) return { kind, ...base, channels: copied === undefined ? Number(channels) : 'copy' }
+  if (kind === 'subtitle' && (copied ?? width ?? channels) === undefined) return { kind, ...base }
+  return null
+}
+
+function canCopyVideo (video: MediaTrack, media: Media, keyframes: readonly number[] | null, { videoCodecs, isForced }: Abilities): boolean {
+  if (isForced || keyframes === null || media.durationSeconds === null) return false
+  if (videoNames[video.codec]?.some((name) => videoCodecs.includes(name)) !== true) return false
+  // What browsers mean by H.264 ends here.
+  if (video.codec === 'h264' && !/^yuvj?420p$/.test(video.pixelFormat ?? '')) return false
+  const gaps = [...keyframes.slice(1), media.durationSeconds].map((time, index) => time - (keyframes[index] ?? 0))
+  return (keyframes[0] ?? 0) < MAX_KEYFRAME_GAP_SECONDS && gaps.every((gap) => gap <= MAX_KEYFRAME_GAP_SECONDS)
+}
+
+function canCopyAudio ({ codec, channels }: MediaTrack, isOneCodec: boolean, { audioCodecs, maxAudioChannels, isForced }: Abilities): boolean {
+  return !isForced && (isOneCodec || codec === 'aac') && copiedAudio.has(codec) && audioCodecs.includes(codec) && channels !== null && channels <= maxAudioChannels
+}
+
+function channelsFor ({ channels }: MediaTrack, { maxAudioChannels }: Abilities): number {
+  if ((channels ?? 2) >= 6 && maxAudioChannels >= 6) return 6
+  return Math.min(channels ?? 2, maxAudioChannels, 2) === 1 ? 1 : 2
+}
