@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { loginLink } from './services/access/login-link.ts'
 import { readConfig } from './services/config.ts'
@@ -19,6 +21,7 @@ for (const output of [process.stdout, process.stderr]) output.on('error', () => 
 
 const config = configOrExit()
 takeStopFromInput(config)
+await tryPort(config).catch((error: unknown) => { exitWith(listenFailure(error)) })
 // Not imported above: a process that is about to be replaced need not load it.
 const { buildApp } = await import('./app.ts')
 app = await buildApp({ config, logger: await loggerOf(config) }).catch((error: unknown) => {
@@ -105,6 +108,14 @@ async function loggerOf ({ LOG_LEVEL, LOG_FORMAT }: Config): Promise<FastifyServ
   if (!isPretty) return base
   const { default: pretty } = await import('pino-pretty')
   return { ...base, stream: pretty({ ignore: 'pid,hostname,reqId,infohash', translateTime: 'HH:MM:ss', singleLine: true, sync: true }) }
+}
+
+/** Before anything is begun that others would see: the swarm, a port on the router. Throws what keeps the server from listening. */
+async function tryPort ({ PORT: port, HOST: host }: Config): Promise<void> {
+  const server = createServer().listen({ port, host })
+  await once(server, 'listening')
+  server.close()
+  await once(server, 'close')
 }
 
 function listenFailure (error: unknown): string {

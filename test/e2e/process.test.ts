@@ -174,14 +174,25 @@ t.test('a wrong setting stops the start and names the variable', async (t) => {
   t.match(output, /P2P_TIMEOUT/)
 })
 
-t.test('a port that is taken is one clear line', async (t) => {
-  const server = createServer().listen(0, '0.0.0.0')
-  await once(server, 'listening')
-  t.teardown(() => { server.close() })
-  const { port } = server.address() as AddressInfo
-  const { code, output } = await runToEnd(t, { PORT: String(port), ENABLE_P2P: 'false' })
+t.test("a port that is taken is one clear line, which names Stremio's own server", async (t) => {
+  for (const address of ['0.0.0.0', '127.0.0.1']) {
+    const server = createServer().listen(0, address)
+    await once(server, 'listening')
+    t.teardown(() => { server.close() })
+    const { port } = server.address() as AddressInfo
+    const { code, output } = await runToEnd(t, { PORT: String(port) })
+    t.equal(code, 1)
+    t.equal(output, `Port ${port} is taken by another program (Stremio's own streaming server uses 11470): stop it, or set PORT to a free port.\n`)
+  }
+})
+
+t.test('11470 is the port, and taken it is told as any', async (t) => {
+  const server = createServer().listen(11470, '0.0.0.0')
+  const isOurs = await once(server, 'listening').then(() => true, () => false)
+  t.teardown(() => { if (isOurs) server.close() })
+  const { code, output } = await runToEnd(t, { PORT: '' })
   t.equal(code, 1)
-  t.match(output, `Port ${port} is taken`)
+  t.match(output, /^Port 11470 is taken by another program \(Stremio's own streaming server uses 11470\): .*\n$/)
 })
 
 t.test('the documents: cp .env.hybrid-http .env, a file in ./temp, and panel variables on top', async (t) => {

@@ -1,7 +1,9 @@
 import t from 'tap'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
 import { startMirror } from '../mirror.ts'
-import { flawsOf, settingsShape, statisticsShape } from '../stremio-shapes.ts'
+import { createServer } from 'node:http'
+import { listenOnLoopback } from '../loopback.ts'
+import { flawsOf, settingsShape, spoilt, statisticsShape } from '../stremio-shapes.ts'
 import { makeTorrent, testBytes, until } from '../testnet.ts'
 import type { Test } from 'tap'
 import type { TestApp } from '../helper.ts'
@@ -24,6 +26,7 @@ t.test('what a client asks for at its start has the shape that its parsers deman
   const { status, body } = await jsonFrom(`${url}/settings`)
   t.equal(status, 200)
   t.same(flawsOf(settingsShape, body), [])
+  for (const { what, answer } of spoilt(settingsShape, body)) if (flawsOf(settingsShape, answer).length === 0) t.fail(`${what}, and nobody minds`)
   t.equal(body.baseUrl, url)
   t.equal(body.values.cacheSize, 20_000_000_000)
   t.match((await jsonFrom(`${url}/network-info`)).body, { availableInterfaces: [] })
@@ -55,6 +58,11 @@ t.test('statistics are null, or have every field of the right kind: idle, starti
   const playing = bytesFrom(`${at}/1`)
   await until('its metadata is there', () => app.torrents.get(torrent.infohash)?.metadata)
   for (const stats of await all()) t.same(flawsOf(statisticsShape, stats), [], 'while it starts')
+  const { body: running } = await jsonFrom(`${at}/1/stats.json`)
+  const wrong = spoilt(statisticsShape, running)
+  t.ok(wrong.length > 300, `${wrong.length} ways to be wrong`)
+  for (const { what, answer } of wrong) if (flawsOf(statisticsShape, answer).length === 0) t.fail(`${what}, and nobody minds`)
+  for (const stats of Object.values((await jsonFrom(`${url}/stats.json`)).body)) t.same(flawsOf(statisticsShape, stats), [], 'among all')
   t.match((await jsonFrom(`${at}/1/stats.json`)).body, { streamName: 'Show.S01E02.mkv', streamLen: 120_000, streamProgress: 0, name: 'Show Season 1', swarmPaused: false, files: [{ path: 'Show.S01E01.mkv', offset: 0 }, { length: 120_000, offset: 150_000 }, {}] })
   t.notMatch(JSON.stringify(await all()), /secret-key/, 'the path of a tracker is its user\'s own')
   gate.resolve()
@@ -201,4 +209,21 @@ t.test('a .torrent of very many files does not hold the server up', async (t) =>
   const { status, body } = await jsonFrom(`${url}/create`, post({ blob: blob.toString('hex'), guessFileIdx: { season: 1, episode: 2 }, fileMustInclude: ['/^(0+)+$/', '/([a-z0-9]+)+!/'] }))
   t.match([status, body.guessedFileIdx], [200, -1])
   t.ok(performance.now() - startedAt < 5000, `${(performance.now() - startedAt).toFixed(0)} ms`)
+})
+
+t.test('statistics of a torrent that starts, and of which nothing is known but its infohash, have every field, too', async (t) => {
+  const silent = await listenOnLoopback(t, createServer(() => {}))
+  const { url, app } = await startApp(t, { TORRENT_METADATA_URLS: `${silent}/{hash}.torrent`, HTTP_MIRROR_URLS: `${silent}/{hash}/{index}` })
+  const infohash = 'e'.repeat(40)
+  const gone = new AbortController()
+  const playing = fetch(`${url}/${infohash}/0?tr=${encodeURIComponent('tracker:udp://127.0.0.1:9/key/announce')}`, { signal: gone.signal }).catch(() => {})
+  await until('it has begun', () => app.torrents.get(infohash))
+  for (const path of [`/${infohash}/stats.json`, `/${infohash}/0/stats.json`, `/${infohash}/-1/stats.json`]) {
+    const { body } = await jsonFrom(`${url}${path}`)
+    t.same(flawsOf(statisticsShape, body), [], path)
+    t.match(body, { infoHash: infohash, files: [] })
+  }
+  for (const stats of Object.values((await jsonFrom(`${url}/stats.json`)).body)) t.same(flawsOf(statisticsShape, stats), [], 'among all')
+  gone.abort()
+  await playing
 })
