@@ -142,3 +142,61 @@ t.test('of a season pack of which nothing is known when it is listed, the episod
   const missing = await fetch(urlOf(first.infohash).href.replace('episode=1:2', 'episode=1:9').replace(/&alt=.*$/, ''))
   t.equal(missing.headers.get('x-stream-notice'), 'no-such-file')
 })
+
+/** What the protocol demands of the answers (stremio-addon-sdk, docs/api/responses); the linter knows manifests only. */
+function checkMeta (t: Test, { id, type, name, videos = [], behaviorHints }: { id: unknown, type: string, name: unknown, videos?: Array<{ id: string, title: string, released: string, season: number, episode: number }>, behaviorHints?: { defaultVideoId: string } }): void {
+  t.ok(typeof id === 'string' && typeof name === 'string' && name !== '' && ['movie', 'series', 'other'].includes(type))
+  for (const video of videos) t.ok(typeof video.title === 'string' && !Number.isNaN(Date.parse(video.released)) && Number.isInteger(video.season) && Number.isInteger(video.episode), JSON.stringify(video))
+  t.equal(new Set(videos.map((video) => video.id)).size, videos.length, 'each video once')
+  if (behaviorHints !== undefined && videos.length > 0) t.ok(videos.some((video) => video.id === behaviorHints.defaultVideoId))
+}
+
+function checkStream (t: Test, { url, name, description, subtitles = [], behaviorHints, ...rest }: Record<string, unknown> & { subtitles?: unknown[], behaviorHints?: Record<string, unknown> }): void {
+  t.ok(typeof url === 'string' && URL.canParse(url) && typeof name === 'string' && typeof description === 'string')
+  t.same(['infoHash', 'ytId', 'externalUrl', 'fileIdx'].filter((kind) => kind in rest), [], 'one kind of source')
+  t.equal(behaviorHints?.['notWebReady'], true, 'http is for no https page')
+  t.match(behaviorHints, { bingeGroup: String, filename: String, videoSize: Number })
+  for (const subtitle of subtitles) t.match(subtitle, { id: String, url: /^http/, lang: String })
+}
+
+t.test("Stremio's own client walks through a season pack, a film, music, and what another addon has, to the bytes of each", async (t) => {
+  const made = [
+    { torrent: await makeTorrent(files, { name: 'Show.S01.1080p' }), type: 'series', bytes: files['Show.S01E01.1080p.mkv'] },
+    { torrent: await makeTorrent({ 'Film.2008.1080p.mp4': testBytes(80_000, 'f'), 'Film.2008.1080p.en.srt': files['Show.S01E02.1080p.en.srt'], 'Extras/Making of.mp4': testBytes(9000, 'x') }, { name: 'Film.2008.1080p' }), type: 'movie', bytes: testBytes(80_000, 'f') },
+    { torrent: await makeTorrent({ '01 - One.flac': testBytes(50_000, 'a'), '02 - Two.flac': testBytes(60_000, 'b') }, { name: 'An Album' }), type: 'other', bytes: testBytes(60_000, 'b') }
+  ]
+  const elsewhere = await makeTorrent({ 'Wrapped.2020.mkv': testBytes(70_000, 'w') })
+  const mirrors = await Promise.all([...made.map(({ torrent }) => torrent), elsewhere].map(async (torrent) => await startMirror(t, torrent)))
+  const other = await startUpstream(t, {
+    streams: [{ name: 'Other', title: 'Wrapped 2020', infoHash: elsewhere.infohash, fileIdx: 0, behaviorHints: { filename: 'Wrapped.2020.mkv', videoSize: 70_000, bingeGroup: 'other|1080p' } }],
+    subtitles: [{ id: '1', url: 'https://subtitles.example/1.srt', lang: 'eng' }]
+  })
+  const { url } = await startApp(t, { TORRENT_METADATA_URLS: mirrors.map(({ metadataUrl }) => metadataUrl).join(), HTTP_MIRROR_URLS: mirrors.map(({ mirrorUrl }) => mirrorUrl).join(), UPSTREAM_ADDONS: other.url })
+  for (const { torrent } of made) await fetch(`${url}/api/torrents`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ infoHash: torrent.infohash }) })
+  await until('all are known', async () => (await jsonFrom(`${url}/api/torrents`)).body.data.every(({ files }: { files: unknown }) => files !== null))
+  const { addon } = await addonClient.detectFromURL(`${url}/manifest.json`)
+  t.same(linter.lintManifest(addon.manifest), { valid: true, errors: [], warnings: [] })
+
+  for (const { torrent, type, bytes } of made) {
+    const { metas } = await addon.get('catalog', type, `selfstreme-${type}`)
+    t.same(metas.map(({ id }: { id: string }) => id), [`selfstreme:${torrent.infohash}`], type)
+    t.ok(addon.isSupported('meta', type, metas[0].id))
+    const { meta } = await addon.get('meta', type, metas[0].id)
+    checkMeta(t, meta)
+    t.equal(meta.type, type)
+    const video = meta.behaviorHints?.defaultVideoId ?? meta.videos?.[0]?.id ?? meta.id
+    t.ok(addon.isSupported('stream', type, video))
+    const { streams } = await addon.get('stream', type, video)
+    for (const stream of streams) checkStream(t, stream)
+    t.ok(bytes.equals(await bytesFrom(streams[0].url)), `${type}: ${streams[0].url}`)
+    const { subtitles } = await addon.get('subtitles', type, video, { videoSize: String(bytes.length) })
+    for (const subtitle of subtitles) t.match(subtitle, { id: String, url: /^http/, lang: String })
+    if (type === 'movie') t.match(subtitles, [{ lang: 'eng' }])
+  }
+
+  t.ok(addon.isSupported('stream', 'movie', 'tt1254207') && addon.isSupported('subtitles', 'movie', 'tt1254207') && !addon.isSupported('subtitles', 'movie', 'kitsu:1'))
+  const { streams } = await addon.get('stream', 'movie', 'tt1254207')
+  t.match(streams, [{ name: 'Other', title: 'Wrapped 2020', behaviorHints: { bingeGroup: 'other|1080p', filename: 'Wrapped.2020.mkv', videoSize: 70_000 } }])
+  t.ok(elsewhere.files[0]?.bytes.equals(await bytesFrom(streams[0].url)))
+  t.match((await addon.get('subtitles', 'movie', 'tt1254207', { filename: 'Wrapped.2020.mkv' })).subtitles, [{ id: '1', lang: 'eng' }])
+})
