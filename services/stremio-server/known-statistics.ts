@@ -14,15 +14,19 @@ interface Torrenting {
 
 const MAX_FILES_LOOKED_AT = 100_000
 
-/** Statistics of what runs, is cached or was added; null of all else, and of a file that there is not. Starts nothing. */
+/**
+ * Statistics of what runs, is cached, was added, or was begun with `/create` or otherwise, so that its files are known; null of
+ * all else, and of a file that there is not. Starts nothing.
+ */
 export async function knownStatistics (infohash: string, idx: string | null, { torrentList, torrents }: Torrenting): Promise<Statistics | null> {
-  const status = await torrentList.status(infohash)
-  if (status === null || !torrentList.isListed(status)) return null
+  const found = await torrentList.status(infohash)
+  const status = found === null || !torrentList.isListed(found) ? null : found
   const metadata = await torrents.knownMetadata(infohash)
+  if (status === null && metadata === null) return null
   const chosen = metadata === null ? null : chosenFile(metadata, idx)
   if (metadata !== null && chosen === null) return null
   const file = chosen === null ? null : await progressOf(infohash, chosen, { torrentList })
-  return statisticsOf({ infohash, status, metadata, torrent: torrents.get(infohash), file: file ?? (status.cached && status.length !== null ? { name: status.name ?? '', length: status.length, progress: 1 } : null) })
+  return statisticsOf({ infohash, status, metadata, torrent: torrents.get(infohash), file: file ?? (status?.cached === true && status.length !== null ? { name: status.name ?? '', length: status.length, progress: 1 } : null) })
 }
 
 function chosenFile (metadata: Metadata, idx: string | null): TorrentFile | null {
