@@ -1,6 +1,9 @@
+import { CodedError } from '../errors.ts'
 import { parseInfohash } from '../torrent/infohash.ts'
+import { parseMagnet } from '../torrent/magnet.ts'
 import { trackerUrls } from '../torrent/urls.ts'
 import { isModest, isRecord } from './json-record.ts'
+import type { Magnet } from '../torrent/magnet.ts'
 
 /** A stream of another addon, as far as it was understood. */
 export interface UpstreamStream {
@@ -41,8 +44,9 @@ export function parseStreams (answer: unknown): UpstreamStream[] | null {
 function parseStream (fields: unknown): UpstreamStream | null {
   if (!isRecord(fields) || !isModest(fields) || !addresses.every((name) => isHarmless(fields[name])) || !texts.every((name) => isText(fields[name]))) return null
   const { infoHash, fileIdx, sources } = fields
-  if (infoHash === undefined || infoHash === null) return otherKinds.some((kind) => fields[kind] !== undefined && fields[kind] !== null) ? { fields, torrent: null } : null
-  const infohash = typeof infoHash === 'string' ? parseInfohash(infoHash) : null
+  const magnet = magnetOf(fields['url'])
+  if (magnet === null && (infoHash === undefined || infoHash === null)) return otherKinds.some((kind) => fields[kind] !== undefined && fields[kind] !== null) ? { fields, torrent: null } : null
+  const infohash = magnet?.infohash ?? (typeof infoHash === 'string' ? parseInfohash(infoHash) : null)
   if (infohash === null) return null
   const hints = hintsOf(fields)
   const { filename, videoSize, bingeGroup } = hints
@@ -51,8 +55,8 @@ function parseStream (fields: unknown): UpstreamStream | null {
     fields,
     torrent: {
       infohash,
-      fileIndex: isCount(fileIdx) && fileIdx < 1_000_000 ? fileIdx : null,
-      trackers: trackerUrls(listed.flatMap((source) => source.startsWith('tracker:') ? [source.slice('tracker:'.length)] : []), MAX_TRACKERS),
+      fileIndex: isCount(fileIdx) && fileIdx < 1_000_000 ? fileIdx : magnet?.selectOnly[0] ?? null,
+      trackers: magnet?.trackers.slice(0, MAX_TRACKERS) ?? trackerUrls(listed.flatMap((source) => source.startsWith('tracker:') ? [source.slice('tracker:'.length)] : []), MAX_TRACKERS),
       name: typeof filename === 'string' && filename !== '' ? filename : null,
       lengthBytes: isCount(videoSize) && videoSize > 0 ? videoSize : null,
       bingeGroup: typeof bingeGroup === 'string' && bingeGroup !== '' ? bingeGroup : null
@@ -73,6 +77,17 @@ export function asUrlStream ({ fields }: UpstreamStream, { url, mark, isWebReady
 
 function hintsOf ({ behaviorHints }: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   return isRecord(behaviorHints) ? behaviorHints : {}
+}
+
+/** Some addons have their torrents as links. null: it is none. */
+function magnetOf (url: unknown): Magnet | null {
+  if (typeof url !== 'string' || !/^magnet:/i.test(url)) return null
+  try {
+    return parseMagnet(url)
+  } catch (error) {
+    if (error instanceof CodedError) return null
+    throw error
+  }
 }
 
 /** Absent is harmless, too. */

@@ -188,3 +188,10 @@ t.test('the subtitles of other addons are passed on, whichever of these hang or 
   t.notOk(isComplete)
   t.ok(performance.now() - startedAt < 6000)
 })
+
+t.test('a torrent that comes as a magnet link is one as any', async (t) => {
+  const tracker = 'udp://tracker.example:1337/announce'
+  const good = await addon(t, answering([{ name: 'x', url: `magnet:?xt=urn:btih:${hash('A')}&tr=${encodeURIComponent(tracker)}&so=2` }, { url: 'magnet:?xt=urn:btih:nonsense' }]))
+  const { streams } = await upstreams(t).streams([good], question, links, new AbortController().signal)
+  t.match(streams, [{ name: 'x', url: `https://films.example/stream/proxy/${hash('a')}?fileIndex=2&tr=${encodeURIComponent(tracker)}&notice=1` }, { url: 'magnet:?xt=urn:btih:nonsense' }])
+})
