@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { setPriority } from 'node:os'
 import { deadlines } from '../deadlines.ts'
 import { CodedError } from '../errors.ts'
+import { lowerPriority } from '../lower-priority.ts'
 import { Loopback } from '../media/loopback.ts'
 import { programOf } from '../media/probe.ts'
 import { Slots } from '../slots.ts'
@@ -84,7 +84,7 @@ export class Ffmpeg {
     const child = spawn(this.#program, args, { stdio: ['ignore', 'pipe', 'pipe', 'pipe'], env: {} })
     const closed = once(child, 'close').then(([code]: unknown[]) => code === 0, () => false)
     this.#running.add(child)
-    lowerPriority(child)
+    lowerPriority(child, NICENESS)
     let words = ''
     child.stderr?.setEncoding('utf8').on('data', (text: string) => { words = (words + text).slice(-STDERR_BYTES) })
     const stop = new AbortController()
@@ -145,13 +145,5 @@ async function * counted (stream: Readable, written: { bytes: number }, most: nu
   } catch (error) {
     // It is we who have closed it.
     if (!isOver()) throw error
-  }
-}
-
-function lowerPriority ({ pid }: ChildProcess): void {
-  try {
-    if (pid !== undefined) setPriority(pid, NICENESS)
-  } catch {
-    // It has ended already, or the system does not let us: it runs all the same.
   }
 }

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { withoutSecretVariables } from '../config.ts'
 import { formatBytes } from '../format.ts'
 import type { Log } from '../log.ts'
+import { lowerPriority } from '../lower-priority.ts'
 import { allocatorSettings } from '../memory-budget.ts'
 import { deadlines } from '../deadlines.ts'
 import { stopReading } from './hand-over.ts'
@@ -35,6 +36,9 @@ export interface HostTuning {
 
 /** Each is an open file of the server. */
 const maxOnTheirWay = 64
+
+/** A cached stream is not to wait for a download. */
+const NICENESS = 5
 
 const defaults: HostTuning = {
   hostPath: fileURLToPath(new URL('./host.ts', import.meta.url)),
@@ -103,6 +107,7 @@ export class HostProcess extends EventEmitter<{ up: [], down: [reason: string], 
       return
     }
     this.#child = child
+    lowerPriority(child, NICENESS)
     let isGone = false
     const onGone = (reason: string): void => {
       if (isGone) return

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { getPriority } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -61,6 +62,11 @@ t.test('starts, and says where it listens and what it can do', async (t) => {
   await swarm.ready(AbortSignal.timeout(10_000))
   t.match(swarm.status, { state: 'ready' })
   t.match(swarm.network, { ports: { tcp: 4_242 }, hasUtp: true, hasWebRtc: false, dhtNodes: 0 })
+})
+
+t.test('its process yields to the server where the processor is short', async (t) => {
+  const { swarm } = await readySwarm(t)
+  t.equal(getPriority(swarm.pid ?? 0), getPriority() + 5)
 })
 
 t.test('the kind of NAT is logged when it is found out, and when it changes', async (t) => {
