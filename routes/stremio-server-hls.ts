@@ -24,7 +24,7 @@ import type { Hls, Open } from '../services/hls/hls.ts'
 import type { MediaTrack } from '../services/media/probe.ts'
 
 /** Each answer is held in memory until its client has it: so many are made or sent at a time, the rest waits. */
-const ANSWERS_AT_A_TIME = 16
+const ANSWERS_AT_A_TIME = 8
 const PIECE_BYTES = 1024 * 1024
 /** A client that takes no piece for so long has gone. */
 const TAKE_MS = 60_000

@@ -36,7 +36,7 @@ function timesIn (moov: Buffer): number[] | null {
     const stbl = inside(trak, 'mdia', 'minf', 'stbl')
     const shift = shiftOf(inside(trak, 'edts', 'elst'), movieScale)
     if (scale === null || scale === 0 || stbl === null || shift === null) return null
-    return keyframesIn(stbl)?.map((time) => time / scale + shift.seconds - shift.ticks / scale).sort((a, b) => a - b) ?? null
+    return keyframesIn(stbl)?.map((time) => (time - shift.ticks) / scale + shift.seconds).sort((a, b) => a - b) ?? null
   }
   return null
 }

@@ -44,7 +44,13 @@ export async function readSegment ({ out }: Output, rendition: Rendition, span: 
       if (span.start === 0 ? part.decodeTime >= 0 && isWanted(rendition, seconds) : seconds >= span.start - TOLERANCE_SECONDS) samples.push(part)
     }
   }
-  return fragmentOf(samples, sequence)
+  return fragmentOf(isCut ? promptly(samples) : samples, sequence)
+}
+
+/** The same frames, each shown when it was, with the first decoded when it is shown: players take the one for the other. */
+function promptly (samples: readonly Sample[]): Sample[] {
+  const late = samples[0]?.offset ?? 0
+  return samples.map((sample) => ({ ...sample, decodeTime: sample.decodeTime + late, offset: sample.offset - late }))
 }
 
 /** The encoder's own frame before the first counts for nothing; what was in the file does. */

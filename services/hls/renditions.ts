@@ -26,6 +26,8 @@ export interface Choice {
 
 /** Video that is copied is cut at keyframes: the next one from so many seconds on. */
 const COPIED_SECONDS = 6
+/** Each is held in memory until the player has it: of much in a second there is less of it. */
+const COPIED_BYTES = 8 * 1024 * 1024
 /** Frames of 1024 samples at 48 kHz, so that segments of AAC end where frames do. */
 export const AAC_FRAMES = 288
 export const AAC_RATE = 48_000
@@ -51,7 +53,7 @@ export function renditionsFor (media: Media, keyframes: readonly number[] | null
   const isOneCodec = new Set(sounds.map(({ codec }) => codec)).size === 1
   return {
     video: video === undefined ? null : { kind: 'video', track: video.index, maxWidth: isCopied ? 'copy' : abilities.maxWidth },
-    audio: sounds.map((sound) => ({ kind: 'audio', track: sound.index, channels: canCopyAudio(sound, isOneCodec, abilities) ? 'copy' : channelsFor(sound, abilities) })),
+    audio: sounds.map((sound) => ({ kind: 'audio', track: sound.index, channels: canCopyAudio(sound, media, isOneCodec, abilities) ? 'copy' : channelsFor(sound, abilities) })),
     // Of the file's beginning only: the limit of what is read of it counts from there.
     subtitles: shiftOf(media) !== 0 ? [] : media.tracks.filter(({ type, codec }) => type === 'subtitle' && textCodecs.has(codec)).map(({ index }) => ({ kind: 'subtitle', track: index }))
   }
@@ -61,17 +63,17 @@ export function renditionsFor (media: Media, keyframes: readonly number[] | null
 export function cutsOf (media: Media, rendition: Rendition, keyframes: readonly number[] | null): number[] | null {
   const { durationSeconds: duration } = media
   if (duration === null || duration <= 0 || duration > 48 * 3600) return null
-  if (rendition.kind === 'video' && rendition.maxWidth === 'copy') return keyframes === null ? null : cutsAt(keyframes, duration)
+  if (rendition.kind === 'video' && rendition.maxWidth === 'copy') return keyframes === null ? null : cutsAt(keyframes, duration, Math.min(COPIED_SECONDS, COPIED_BYTES * 8 / Math.max(1, media.bitsPerSecond ?? 1)))
   const seconds = rendition.kind === 'subtitle' ? TEXT_SECONDS : rendition.kind === 'video' ? TRANSCODED_SECONDS : rendition.channels === 'copy' ? COPIED_SECONDS : AAC_FRAMES * 1024 / AAC_RATE
   const count = Math.max(1, Math.ceil((duration - LEAST_SECONDS) / seconds))
   return [...Array.from({ length: count }, (_, index) => index * seconds), duration]
 }
 
-function cutsAt (keyframes: readonly number[], duration: number): number[] {
+function cutsAt (keyframes: readonly number[], duration: number, seconds: number): number[] {
   const cuts = [0]
   let last = keyframes[0] ?? 0
   for (const time of keyframes) {
-    if (time < last + COPIED_SECONDS || time > duration - LEAST_SECONDS) continue
+    if (time < last + seconds || time > duration - LEAST_SECONDS) continue
     cuts.push(time)
     last = time
   }
@@ -109,8 +111,9 @@ function canCopyVideo (video: MediaTrack, media: Media, keyframes: readonly numb
   return (keyframes[0] ?? 0) < MAX_KEYFRAME_GAP_SECONDS && gaps.every((gap) => gap <= MAX_KEYFRAME_GAP_SECONDS)
 }
 
-function canCopyAudio ({ codec, channels }: MediaTrack, isOneCodec: boolean, { audioCodecs, maxAudioChannels, isForced }: Abilities): boolean {
-  return !isForced && (isOneCodec || codec === 'aac') && copiedAudio.has(codec) && audioCodecs.includes(codec) && channels !== null && channels <= maxAudioChannels
+function canCopyAudio ({ codec, channels }: MediaTrack, { demuxer }: Media, isOneCodec: boolean, { audioCodecs, maxAudioChannels, isForced }: Abilities): boolean {
+  // Others have frames with heads of their own, and their video is transcoded anyway.
+  return !isForced && (demuxer === 'matroska' || demuxer === 'mov') && (isOneCodec || codec === 'aac') && copiedAudio.has(codec) && audioCodecs.includes(codec) && channels !== null && channels <= maxAudioChannels
 }
 
 function channelsFor ({ channels }: MediaTrack, { maxAudioChannels }: Abilities): number {
