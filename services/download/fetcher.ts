@@ -50,6 +50,11 @@ const CONNECTIONS_PER_ORIGIN = 8
 const DISCARD_LIMIT_BYTES = 16 * 1024
 const DISCARD_TIMEOUT_MS = 1000
 const DEFAULT_HEADERS = { 'user-agent': 'Self-Streme', accept: '*/*', 'accept-encoding': 'identity' }
+/**
+ * For URLs that somebody else chose: a server of ours in this network, this one among them, must not take the request for one
+ * of its own people.
+ */
+const FOR_OTHERS = { via: '1.1 self-streme' }
 const MAX_H2_ORIGINS = 1000
 const H2_STREAMS = 8
 const H2_WINDOW_BYTES = 1024 * 1024
@@ -95,7 +100,7 @@ export class Fetcher {
   async get (url: URL, options: GetOptions): Promise<Reply> {
     const { signal, maxRedirects = 3 } = options
     let isTrusted = options.isTrusted || this.#allowPrivateNetworks
-    let headers: Record<string, string> = { ...DEFAULT_HEADERS, ...options.headers }
+    let headers: Record<string, string> = { ...DEFAULT_HEADERS, ...options.isTrusted ? {} : FOR_OTHERS, ...options.headers }
     let target = url
     for (let redirects = 0; ; redirects++) {
       const reply = await this.#hop(target, { ...options, headers, isTrusted })
@@ -106,7 +111,7 @@ export class Fetcher {
       if (redirects === maxRedirects) throw new CodedError('SOURCE_FAILED', `${url.host} redirects more than ${maxRedirects} times`)
       const next = URL.parse(location, target.href)
       if (next === null) throw new CodedError('SOURCE_FAILED', `${target.host} redirects to something that is no URL`)
-      if (next.origin !== target.origin) headers = withoutCredentials(headers)
+      headers = { ...FOR_OTHERS, ...next.origin === target.origin ? headers : withoutCredentials(headers) }
       target = next
       isTrusted = this.#allowPrivateNetworks
     }

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
 import { listenOnLoopback } from '../loopback.ts'
 import { startMirror } from '../mirror.ts'
-import { makeTorrent, testBytes } from '../testnet.ts'
+import { makeTorrent, testBytes, until } from '../testnet.ts'
 import type { IncomingMessage } from 'node:http'
 import type { Test } from 'tap'
 
@@ -116,6 +116,22 @@ t.test('strangers have nothing fetched; who has a secret path does; nobody reach
   const before = requests.length
   for (const each of asked) t.equal((await fetch(`${guarded.url}${each}`)).status, 404, each.slice(0, 20))
   t.equal(requests.length, before, 'nobody was asked')
+  // One more than are passed on at a time, none of which ends.
+  const hanging = await listenOnLoopback(t, createServer(() => {}))
+  const gone = new AbortController()
+  const waiting = Array.from({ length: 32 }, async () => { await fetch(`${open.url}${path}${viaProxy(hanging, '/')}`, { signal: gone.signal }).catch(() => {}) })
+  await until('all places are taken', async () => {
+    const answer = await fetch(`${open.url}${path}${viaProxy(origin, '/video.mp4')}`)
+    await answer.body?.cancel()
+    return answer.status === 503 && answer.headers.has('retry-after')
+  })
+  gone.abort()
+  await Promise.all(waiting)
+  await until('they are free again', async () => {
+    const answer = await fetch(`${open.url}${path}${viaProxy(origin, '/video.mp4')}`)
+    await answer.body?.cancel()
+    return answer.status === 200
+  })
   const image = { 'Sec-Fetch-Site': 'cross-site', Referer: 'https://evil.example/' }
   for (const each of asked) t.equal((await fetch(`${open.url}${each}`, { headers: image })).status, 403, 'not for an image on any page')
 })

@@ -35,6 +35,19 @@ t.test('gets what the operator configured, asks for plain bytes, keeps the conne
   t.equal(connections(), 1)
 })
 
+t.test('where somebody else chose the URL, or a redirect did, who is asked learns that it is not our own people who ask', async (t) => {
+  const { url } = await serve(t, (request, response) => {
+    if (request.url === '/moved') response.writeHead(302, { Location: '/' }).end()
+    else response.end(request.headers.via ?? 'nobody')
+  })
+  const { get } = bound(openFetcher(t, { allowPrivateNetworks: true }))
+  const seen = async (path: string, isTrusted: boolean, headers: Record<string, string> = {}): Promise<string> => await text((await get(new URL(path, url), { isTrusted, headers, signal })).body)
+  t.equal(await seen('/', true), 'nobody')
+  t.equal(await seen('/', false), '1.1 self-streme')
+  t.equal(await seen('/moved', true), '1.1 self-streme')
+  t.equal(await seen('/moved', false, { via: '1.1 self-streme-00000000' }), '1.1 self-streme-00000000')
+})
+
 t.test('a body that was read to its last byte, and no further, keeps its connection', async (t) => {
   const bytes = Buffer.alloc(300_000, 'x')
   const { url, connections } = await serve(t, (_request, response) => { response.end(bytes) })
