@@ -3,6 +3,7 @@ import addonClient from 'stremio-addon-client'
 import linter from 'stremio-addon-linter'
 import t from 'tap'
 import { bytesFrom, jsonFrom, startApp } from '../helper.ts'
+import { listenOnLoopback } from '../loopback.ts'
 import { startMirror } from '../mirror.ts'
 import { startUpstream } from '../upstream-addon.ts'
 import { freePort, makeTorrent, testBytes, until } from '../testnet.ts'
@@ -194,9 +195,27 @@ t.test("Stremio's own client walks through a season pack, a film, music, and wha
     if (type === 'movie') t.match(subtitles, [{ lang: 'eng' }])
   }
 
+  const kept = async (path: string): Promise<string | null> => (await fetch(`${url}/${path}`)).headers.get('cache-control')
+  for (const path of ['manifest.json', 'catalog/movie/selfstreme-movie.json', `meta/movie/selfstreme:${made[1]?.torrent.infohash}.json`, `stream/movie/selfstreme:${made[1]?.torrent.infohash}:0.json`, `subtitles/movie/selfstreme:${made[1]?.torrent.infohash}:0.json`, 'stream/movie/tt1254207.json', 'subtitles/movie/tt1254207.json']) {
+    t.match(await kept(path), /^private, max-age=\d+/, path)
+  }
+  for (const path of ['meta/movie/tt1254207.json', 'catalog/movie/nonsense.json']) t.equal(await kept(path), 'no-store', path)
+
   t.ok(addon.isSupported('stream', 'movie', 'tt1254207') && addon.isSupported('subtitles', 'movie', 'tt1254207') && !addon.isSupported('subtitles', 'movie', 'kitsu:1'))
   const { streams } = await addon.get('stream', 'movie', 'tt1254207')
   t.match(streams, [{ name: 'Other', title: 'Wrapped 2020', behaviorHints: { bingeGroup: 'other|1080p', filename: 'Wrapped.2020.mkv', videoSize: 70_000 } }])
   t.ok(elsewhere.files[0]?.bytes.equals(await bytesFrom(streams[0].url)))
   t.match((await addon.get('subtitles', 'movie', 'tt1254207', { filename: 'Wrapped.2020.mkv' })).subtitles, [{ id: '1', lang: 'eng' }])
+})
+
+t.test('the manifest is there in time, and claims all that it may have, where another addon hangs', async (t) => {
+  const hanging = await listenOnLoopback(t, createServer(() => {}))
+  const other = await startUpstream(t)
+  const { url } = await startApp(t, { UPSTREAM_ADDONS: `${hanging}/manifest.json,${other.url}` })
+  const startedAt = performance.now()
+  const { body, headers } = await jsonFrom(`${url}/manifest.json`)
+  t.ok(performance.now() - startedAt < 6000)
+  t.equal(headers.get('cache-control'), 'no-store')
+  t.same(linter.lintManifest(body), { valid: true, errors: [], warnings: [] })
+  t.same(body.resources.slice(2), [{ name: 'stream', types: ['movie', 'series', 'other', 'anime'] }, { name: 'subtitles', types: ['movie', 'series', 'other'], idPrefixes: ['selfstreme:', 'bt:', 'tt'] }])
 })

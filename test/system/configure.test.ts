@@ -76,6 +76,17 @@ testWith(t, 'people: the addon is configured with the keyboard alone on a phone,
   t.same(complaints, [])
 })
 
+testWith(t, 'people: a proxy that the server was not told of is warned of on the page, and only then', async (t) => {
+  const { url } = await startApp(t)
+  const { page } = await openPage(t, `${url}/configure`)
+  await page.waitForLoadState('networkidle')
+  t.equal(await page.locator('#proxy').isVisible(), false)
+  await page.setExtraHTTPHeaders({ 'X-Forwarded-Proto': 'https' })
+  await page.reload()
+  await page.getByText('A proxy stands before this server').waitFor()
+  await checkPage(t, page, 'behind a proxy')
+})
+
 testWith(t, 'people: who is not the owner is led to the login; behind a path the page finds its parts; in Hebrew it is the other way round', async (t) => {
   const { url } = await startApp(t, { API_TOKEN: 'a-token-of-some-length' })
   const { page, complaints } = await openPage(t, `${await startPrefixProxy(t, url)}configure`, { locale: 'he-IL', viewport: { width: 360, height: 740 } })

@@ -1,5 +1,7 @@
+import fc from 'fast-check'
 import t from 'tap'
 import { linksFrom } from '../../../services/links.ts'
+import { parseManifest } from '../../../services/stremio/upstream-manifest.ts'
 import { parseStreams } from '../../../services/stremio/upstream-stream.ts'
 import { Upstreams } from '../../../services/stremio/upstreams.ts'
 import { CodedError } from '../../../services/errors.ts'
@@ -194,4 +196,30 @@ t.test('a torrent that comes as a magnet link is one as any', async (t) => {
   const good = await addon(t, answering([{ name: 'x', url: `magnet:?xt=urn:btih:${hash('A')}&tr=${encodeURIComponent(tracker)}&so=2` }, { url: 'magnet:?xt=urn:btih:nonsense' }]))
   const { streams } = await upstreams(t).streams([good], question, links, new AbortController().signal)
   t.match(streams, [{ name: 'x', url: `https://films.example/stream/proxy/${hash('a')}?fileIndex=2&tr=${encodeURIComponent(tracker)}&notice=1` }, { url: 'magnet:?xt=urn:btih:nonsense' }])
+})
+
+t.test('whatever another addon answers, what comes of it can be read and sent on', async (t) => {
+  const names = ['streams', 'subtitles', 'resources', 'types', 'idPrefixes', 'id', 'name', 'title', 'description', 'url', 'lang', 'infoHash', 'fileIdx', 'sources', 'behaviorHints', 'filename', 'videoSize', 'bingeGroup', 'externalUrl', 'ytId', '__proto__', 'constructor', 'toString']
+  const leaf = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom(hash('a'), hash('b').toUpperCase(), 'magnet:?xt=urn:btih:' + hash('c'), 'magnet:?', 'https://a.example/b', 'stream', 'subtitles', 'tt', 'movie', -1, 1e308, '\uD800', 'tracker:udp://a.example:1'))
+  const entry = fc.dictionary(fc.constantFrom(...names), fc.oneof(leaf, fc.array(leaf, { maxLength: 3 }), fc.dictionary(fc.constantFrom(...names), leaf)))
+  const answers = fc.oneof(leaf, entry, fc.record({ streams: fc.array(entry), subtitles: fc.array(entry), resources: fc.array(fc.oneof(entry, leaf)), id: leaf, name: leaf }))
+  await fc.assert(fc.asyncProperty(answers, async (answer) => {
+    const text = JSON.stringify(answer)
+    const given = Buffer.from(text)
+    const asked = upstreams(t, {
+      fetcher: { get: async (url) => ({ status: 200, headers: {}, url, body: (async function * () { yield given })(), discard () {} }) },
+      manifests: { of: async () => parseManifest(JSON.parse(text)) ?? new CodedError('METADATA_INVALID', 'none') }
+    })
+    const { signal } = new AbortController()
+    const addons = [{ url: 'https://a.example/manifest.json', isTrusted: false }]
+    for (const stream of (await asked.streams(addons, question, links, signal)).streams) {
+      const sent = JSON.parse(JSON.stringify(stream))
+      if (typeof sent.infoHash === 'string') throw new Error('a torrent is left')
+      if (String(sent.url).startsWith('https://films.example') && !URL.canParse(sent.url)) throw new Error('no URL')
+    }
+    for (const { id, url, lang } of (await asked.subtitles(addons, question, signal)).subtitles as Array<Record<string, unknown>>) {
+      if (typeof id !== 'string' || typeof lang !== 'string' || !/^https?:/.test(String(url))) throw new Error('no subtitle')
+    }
+  }), { numRuns: 500 })
+  t.pass('500 answers')
 })
