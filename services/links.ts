@@ -67,5 +67,6 @@ function lastName (name: string): string {
   const clean = name.toWellFormed().replace(/[\p{Cc}\p{Cf}/\\]/gu, '_')
   // `.` and `..` would be taken for folders.
   if (clean === '' || /^\.+$/.test(clean)) return 'file'
-  return clean.length <= 150 ? clean : clean.slice(0, 120) + clean.slice(-30)
+  // The cut may go through a character of two halves.
+  return clean.length <= 150 ? clean : (clean.slice(0, 120) + clean.slice(-30)).toWellFormed()
 }

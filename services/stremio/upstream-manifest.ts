@@ -21,6 +21,8 @@ const MAX_ENTRIES = 100
 const MAX_TYPES = 20
 const MAX_PREFIXES = 40
 const MAX_WORD = 40
+/** Of what is gone by. */
+const MAX_KEPT = 200
 
 /** null: it is no manifest of an addon. */
 export function parseManifest (value: unknown): UpstreamManifest | null {
@@ -55,7 +57,7 @@ export function joinOffers (offers: readonly Offer[]): Offer | null {
 /** null: no list; an empty one of ids limits nothing. */
 function wordsOf (value: unknown): string[] | null {
   if (!Array.isArray(value)) return null
-  const words = value.slice(0, MAX_ENTRIES).filter((word) => typeof word === 'string' && word !== '')
+  const words = value.slice(0, MAX_ENTRIES).filter((word) => typeof word === 'string' && word !== '' && word.length <= MAX_KEPT)
   return words.length === 0 ? null : words
 }
 

@@ -34,6 +34,8 @@ const addresses = ['url', 'externalUrl', 'playerFrameUrl', 'nzbUrl']
 const texts = ['name', 'title', 'description']
 const MAX_STREAMS = 200
 const MAX_TRACKERS = 20
+/** As it stands in an address, which may have some thousand characters. */
+const MAX_TRACKER_LENGTH = 300
 
 /** The streams in an addon's answer, at most 200; what is none is left out. null: it is no answer of an addon. */
 export function parseStreams (answer: unknown): UpstreamStream[] | null {
@@ -56,7 +58,7 @@ function parseStream (fields: unknown): UpstreamStream | null {
     torrent: {
       infohash,
       fileIndex: isCount(fileIdx) && fileIdx < 1_000_000 ? fileIdx : magnet?.selectOnly[0] ?? null,
-      trackers: magnet?.trackers.slice(0, MAX_TRACKERS) ?? trackerUrls(listed.flatMap((source) => source.startsWith('tracker:') ? [source.slice('tracker:'.length)] : []), MAX_TRACKERS),
+      trackers: (magnet?.trackers ?? trackerUrls(listed.flatMap((source) => source.startsWith('tracker:') ? [source.slice('tracker:'.length)] : []), 100)).filter((tracker) => encodeURIComponent(tracker).length <= MAX_TRACKER_LENGTH).slice(0, MAX_TRACKERS),
       name: typeof filename === 'string' && filename !== '' ? filename : null,
       lengthBytes: isCount(videoSize) && videoSize > 0 ? videoSize : null,
       bingeGroup: typeof bingeGroup === 'string' && bingeGroup !== '' ? bingeGroup : null

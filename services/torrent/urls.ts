@@ -39,6 +39,6 @@ function urlsOf (candidates: Iterable<string>, max: number, isWanted: (url: URL)
 function parse (text: string): URL | null {
   // the URL parser drops tabs and newlines silently; whoever logs or dials the text would not
   // eslint-disable-next-line no-control-regex
-  if (text.length > maxUrlLength || /[\0-\x1f\x7f]/.test(text)) return null
+  if (text.length > maxUrlLength || !text.isWellFormed() || /[\0-\x1f\x7f]/.test(text)) return null
   return URL.parse(text)
 }

@@ -191,6 +191,17 @@ t.test('the subtitles of other addons are passed on, whichever of these hang or 
   t.ok(performance.now() - startedAt < 6000)
 })
 
+t.test('an address can be asked for, whatever trackers and names an addon gives', async (t) => {
+  const sources = Array.from({ length: 40 }, (_, i) => `tracker:udp://tracker${i}.example:1337/${'ü'.repeat((39 - i) * 10)}`)
+  const good = await addon(t, answering([{ infoHash: hash('a'), sources: [...sources, 'tracker:udp://a.example:1/\uD800'], behaviorHints: { filename: '\u{1F4A9}'.repeat(2000) } }, { infoHash: hash('b'), fileIdx: 0, behaviorHints: { filename: `a${'\u{1F4A9}'.repeat(2000)}.mkv` } }]))
+  const { streams } = await upstreams(t).streams([good], question, links, new AbortController().signal)
+  const [stream] = streams
+  const url = stream !== undefined && 'url' in stream ? String(stream.url) : ''
+  t.ok(url.length < 14_000, `${url.length} characters`)
+  t.ok(new URL(url).searchParams.getAll('tr').length > 0)
+  t.equal(streams.length, 2)
+})
+
 t.test('a torrent that comes as a magnet link is one as any', async (t) => {
   const tracker = 'udp://tracker.example:1337/announce'
   const good = await addon(t, answering([{ name: 'x', url: `magnet:?xt=urn:btih:${hash('A')}&tr=${encodeURIComponent(tracker)}&so=2` }, { url: 'magnet:?xt=urn:btih:nonsense' }]))
