@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os'
 import fp from 'fastify-plugin'
+import { deadlines } from '../services/deadlines.ts'
 import { Ffmpeg } from '../services/hls/ffmpeg.ts'
 import { Hls } from '../services/hls/hls.ts'
 import { memoryBudget, memoryLimits } from '../services/memory-budget.ts'
@@ -19,7 +20,8 @@ export default fp(async function hls (fastify) {
   const ffmpeg = await Ffmpeg.open({
     processes: Math.max(LEAST_PROCESSES, availableParallelism()),
     maxOutputBytes: memoryBudget(memoryLimits()).readerBytes,
-    stallLimitMs: config.RESPONSE_STALL_LIMIT
+    // What it reads may have to wait for its sources.
+    silenceLimitMs: config.RESPONSE_STALL_LIMIT + deadlines.mediaMs
   })
   const hls = ffmpeg === null || mediaProbe === null ? null : new Hls({ ffmpeg, probe: mediaProbe, log })
   if (hls === null) log.info({}, `[Hybrid] HLS for browsers is off: ${[...ffmpeg === null ? ['ffmpeg'] : [], ...mediaProbe === null ? ['ffprobe'] : []].join(' and ')} not found on PATH`)

@@ -7,7 +7,7 @@ const AAC_LC = 'mp4a.40.2'
 
 const avcProfiles: Readonly<Record<string, string>> = { Baseline: '4200', 'Constrained Baseline': '42e0', Main: '4d00', Extended: '5800', High: '6400', 'Constrained High': '640c' }
 const aacProfiles: Readonly<Record<string, string>> = { LC: '2', 'HE-AAC': '5', 'HE-AACv2': '29' }
-const others: Readonly<Record<string, string>> = { mp3: 'mp4a.6B', ac3: 'ac-3', eac3: 'ec-3', flac: 'fLaC', opus: 'Opus' }
+const others: Readonly<Record<string, string>> = { ac3: 'ac-3', eac3: 'ec-3', flac: 'fLaC', opus: 'Opus' }
 
 /** What CODECS calls a track (RFC 6381 section 3; the codecs' own bindings to mp4); null: nothing, as for subtitles. */
 export function codecOf (track: MediaTrack, rendition: Rendition): string | null {

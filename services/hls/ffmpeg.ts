@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { deadlines } from '../deadlines.ts'
 import { CodedError } from '../errors.ts'
 import { lowerPriority } from '../lower-priority.ts'
 import { Loopback } from '../media/loopback.ts'
@@ -15,8 +14,8 @@ export interface FfmpegOptions {
   readonly processes: number
   /** What one may write, in bytes. */
   readonly maxOutputBytes: number
-  /** How long what it reads may wait for its sources. */
-  readonly stallLimitMs: number
+  /** One that neither reads nor writes for so long is killed. */
+  readonly silenceLimitMs: number
 }
 
 /** What a run writes, while it does. Whoever has enough returns, and the process ends. */
@@ -124,7 +123,7 @@ export class Ffmpeg {
   }
 
   #watch (progress: () => number, stop: AbortController): NodeJS.Timeout {
-    const limitMs = this.#options.stallLimitMs + deadlines.mediaMs
+    const limitMs = this.#options.silenceLimitMs
     let last = { bytes: -1, at: performance.now() }
     return setInterval(() => {
       const bytes = progress()

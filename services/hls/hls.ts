@@ -3,7 +3,7 @@ import { asCoded, CodedError } from '../errors.ts'
 import { NothingServes } from '../source-walk.ts'
 import { ffmpegArguments } from './arguments.ts'
 import { keyframesOf } from './keyframes.ts'
-import { readInit, readSegment, readText } from './parts.ts'
+import { beginsAnew, readInit, readSegment, readText } from './parts.ts'
 import { masterPlaylist, mediaPlaylist } from './playlists.ts'
 import { cutsOf, nameOf, renditionsFor } from './renditions.ts'
 import type { Log } from '../log.ts'
@@ -126,8 +126,21 @@ export class Hls {
 
   async #keyframes (file: SourceFile, media: Media, signal: AbortSignal): Promise<number[] | null> {
     const facts = this.#factsOf(file)
-    facts.keyframes ??= this.#found(facts, keyframesOf(file, media.demuxer, this.#limit()))
+    facts.keyframes ??= this.#found(facts, this.#index(file, media, this.#limit()))
     return await abortable(facts.keyframes, signal)
+  }
+
+  /** The keyframes at which a player can begin. */
+  async #index (file: SourceFile, media: Media, signal: AbortSignal): Promise<number[] | null> {
+    const keyframes = await keyframesOf(file, media.demuxer, signal)
+    const video = media.tracks.find(({ type, isPicture }) => type === 'video' && !isPicture)
+    if (keyframes === null || video?.codec !== 'h264') return keyframes
+    const rendition: Rendition = { kind: 'video', track: video.index, maxWidth: 'copy' }
+    const cuts = cutsOf(media, rendition, keyframes)
+    if (cuts === null || cuts.length <= 2) return keyframes
+    const span = spanOf({ media, cuts, keyframes }, 1)
+    // One tells of all: an encoder makes them one way or the other.
+    return await this.#ffmpeg.run(file, (url) => ffmpegArguments(url, media, rendition, span), async (output) => await beginsAnew(output, span.start), signal) ? keyframes : null
   }
 
   #factsOf (file: SourceFile): Facts {

@@ -53,6 +53,38 @@ function promptly (samples: readonly Sample[]): Sample[] {
   return samples.map((sample) => ({ ...sample, decodeTime: sample.decodeTime + late, offset: sample.offset - late }))
 }
 
+/** NAL units (H.264 section 7.4.1): of a picture that others may follow, whatever was before; of any other. */
+const IDR = 5
+const NON_IDR = 1
+
+/**
+ * Does the first keyframe from here on forget what was before it? One that does not (an "open" group of pictures, in H.264)
+ * is followed by pictures that need some from before, and browsers do not begin there.
+ */
+export async function beginsAnew ({ out }: Output, start: number): Promise<boolean> {
+  let init: Init | null = null
+  for await (const part of readFragments(out)) {
+    if ('timescale' in part) init = part
+    else if (init !== null && isKeyframe(part) && (part.decodeTime + part.offset) / init.timescale - TIMELINE_SECONDS >= start - TOLERANCE_SECONDS) return pictureType(part.data, lengthBytesOf(init.bytes)) !== NON_IDR
+  }
+  return true
+}
+
+/** How many bytes tell how long a NAL unit is: in the `avcC` (ISO/IEC 14496-15 section 5.3.3.1). */
+function lengthBytesOf (init: Buffer): number {
+  const at = init.indexOf('avcC', 0, 'latin1')
+  return at === -1 ? 4 : ((init[at + 8] ?? 3) & 3) + 1
+}
+
+function pictureType (data: Buffer, lengthBytes: number): number | null {
+  for (let at = 0; at + lengthBytes < data.length;) {
+    const type = (data[at + lengthBytes] ?? 0) & 0x1f
+    if (type === IDR || type === NON_IDR) return type
+    at += lengthBytes + data.readUIntBE(at, lengthBytes)
+  }
+  return null
+}
+
 /** The encoder's own frame before the first counts for nothing; what was in the file does. */
 function isWanted (rendition: Rendition, seconds: number): boolean {
   return rendition.kind !== 'audio' || rendition.channels === 'copy' || seconds >= -TOLERANCE_SECONDS

@@ -41,7 +41,8 @@ const LEAST_SECONDS = 0.5
 
 /** The names that clients have for what FFmpeg calls so; others are not put into fragments. */
 const videoNames: Readonly<Record<string, readonly string[]>> = { h264: ['h264'], hevc: ['hevc', 'h265'], vp9: ['vp9'], av1: ['av1'] }
-const copiedAudio: ReadonlySet<string> = new Set(['aac', 'mp3', 'ac3', 'eac3', 'flac', 'opus'])
+/** MP3 is not among them: browsers that say so play no mp4 with it. */
+const copiedAudio: ReadonlySet<string> = new Set(['aac', 'ac3', 'eac3', 'flac', 'opus'])
 const textCodecs: ReadonlySet<string> = new Set(['subrip', 'ass', 'ssa', 'mov_text', 'webvtt', 'text'])
 
 /** What of this file this player gets, and how. */

@@ -4,12 +4,20 @@ import { fileURLToPath } from 'node:url'
 import { join } from 'node:path'
 import t from 'tap'
 import { becomesTrue, hasPlayed, openPage } from '../browser.ts'
+import { abortable } from '../../services/deadline.ts'
+import { CodedError } from '../../services/errors.ts'
+import { Ffmpeg } from '../../services/hls/ffmpeg.ts'
+import { Hls } from '../../services/hls/hls.ts'
+import { silent } from '../../services/log.ts'
+import { Probe } from '../../services/media/probe.ts'
 import { makeFilm, media } from '../film.ts'
 import { jsonFrom, startApp } from '../helper.ts'
 import { listenOnLoopback } from '../loopback.ts'
 import { startMirror } from '../mirror.ts'
 import { startSwitchableMirror } from '../switchable-mirror.ts'
 import { makeTorrent, missing, startSeeder, startTracker, temporaryDirectory, testWith, until } from '../testnet.ts'
+import type { Open } from '../../services/hls/hls.ts'
+import type { Rendition } from '../../services/hls/renditions.ts'
 import type { Page } from 'playwright-core'
 import type { Test } from 'tap'
 
@@ -193,6 +201,56 @@ testWith(t, 'a film elsewhere is read for its owner by ranges, and one that has 
   t.same(await hashesOf(master(`${mirror.webSeed}film.mkv`)), await hashesOf(film.path))
   t.equal((await fetch(master(`${plain}/film.mkv`))).status, 404)
   t.equal((await fetch(master(`${plain}/film.mkv`), { headers: { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' } })).status, 403, 'not for pages of others')
+})
+
+testWith(t, 'a segment whose source dies is made once more from the file opened anew, and one that nobody delivers is given up', async (t) => {
+  const { bytes } = await makeFilm(t, { name: 'film.mkv', seconds: 30 })
+  const ffmpeg = await Ffmpeg.open({ processes: 2, maxOutputBytes: 10_000_000, silenceLimitMs: 1500 })
+  const probe = await Probe.open()
+  if (ffmpeg === null || probe === null) throw missing('ffmpeg')
+  const hls = new Hls({ ffmpeg, probe, log: silent })
+  t.teardown(async () => { await hls.close(); await probe.close() })
+  const behaviours: Array<'dies' | 'hangs'> = []
+  const open: Open = async () => {
+    const behaviour = behaviours.shift() ?? null
+    return {
+      source: 'test',
+      name: 'film.mkv',
+      lengthBytes: bytes.length,
+      etag: '"film"',
+      lastModified: null,
+      isVerified: true,
+      isLocal: false,
+      async * read ({ start, end }, signal) {
+        if (behaviour === 'hangs') await abortable(new Promise<never>(() => {}), signal)
+        // What is in the middle of the file.
+        const until = behaviour === 'dies' ? Math.min(end + 1, Math.max(start, 300_000)) : end + 1
+        for (let at = start; at < until; at += 10_000) yield bytes.subarray(at, Math.min(until, at + 10_000))
+        if (until <= end) throw new CodedError('STALLED', 'the source died')
+      }
+    }
+  }
+  const rendition: Rendition = { kind: 'video', track: 0, maxWidth: 'copy' }
+  const { signal } = new AbortController()
+  const whole = await hls.segment(open, rendition, 1, signal)
+  t.ok(whole !== null && whole.length > 100_000)
+  behaviours.push('dies')
+  t.same(await hls.segment(open, rendition, 1, signal), whole, 'made once more')
+  t.equal(behaviours.length, 0)
+  behaviours.push('dies', 'dies')
+  await t.rejects(hls.segment(open, rendition, 1, signal), { code: 'STALLED' })
+  behaviours.push('hangs', 'hangs')
+  await t.rejects(hls.segment(open, rendition, 1, signal), { code: 'SOURCE_TIMEOUT' })
+  t.equal(hls.running, 0)
+  t.equal(await hls.segment(open, rendition, 99, signal), null)
+})
+
+testWith(t, 'H.264 that a player cannot begin in the middle of is transcoded', async (t) => {
+  const closed = await makeFilm(t, { name: 'closed.mkv', seconds: 20 })
+  const opened = await makeFilm(t, { name: 'open.mkv', seconds: 20, codecs: ['-c:v', 'libx264', '-preset', 'veryfast', '-x264-params', 'open-gop=1:keyint=48:bframes=3', '-c:a', 'aac'] })
+  const { master } = await serve(t, { 'closed.mkv': closed.bytes, 'open.mkv': opened.bytes })
+  t.match(await (await fetch(master(0))).text(), 'video0-copy.m3u8')
+  t.match(await (await fetch(master(1))).text(), 'video0-h264-1920.m3u8')
 })
 
 testWith(t, 'processes are as many as there may be, and none is left when clients go, playbacks end, or the server stops', async (t) => {

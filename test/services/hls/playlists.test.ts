@@ -34,6 +34,7 @@ t.test('what the player knows is copied, the rest is transcoded', async (t) => {
   t.equal(chosen([{ ...sound, codec: 'ac3', channels: 6 }], { maxAudioChannels: 6 }), 'audio1-copy')
   t.equal(chosen([{ ...sound, codec: 'dts', channels: 6 }], { maxAudioChannels: 8 }), 'audio1-aac-6')
   t.equal(chosen([{ ...sound, codec: 'dts', channels: 1 }]), 'audio1-aac-1')
+  t.equal(chosen([{ ...sound, codec: 'mp3' }], { audioCodecs: ['mp3'] }), 'audio1-aac-2')
   t.equal(chosen([{ ...sound, codec: 'ac3' }, { ...sound, index: 2 }]), 'audio1-aac-2 audio2-copy', 'one codec for all that can be chosen')
   t.equal(chosen([track, sound], {}, keyframes, { demuxer: 'mpegts' }), 'video0-copy audio1-aac-2')
   t.equal(chosen([{ ...track, isPicture: true }, sound]), 'audio1-copy', 'a cover is no video')
