@@ -1,6 +1,7 @@
 import { Type } from 'typebox'
 import { corsHeaders, preflightHeaders } from '../services/http/cors.ts'
 import { fileNamed, guessFile } from '../services/stremio-server/choose-file.ts'
+import { wishedFile } from '../services/stremio/wished-file.ts'
 import { describe } from '../services/torrent/description.ts'
 import { selectFile } from '../services/torrent/file-selection.ts'
 import { answerStreamError } from '../plugins/errors.ts'
@@ -11,6 +12,7 @@ import { fileParams, serverTags as tags, torrentPath } from './stremio-server-sc
 import { trackersOf } from './stremio-server-torrents.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import type { Wish } from '../services/stremio/wished-file.ts'
 import type { Metadata, TorrentFile } from '../services/torrent/metadata.ts'
 
 /** What a Stremio client's address of a file says. */
@@ -22,6 +24,8 @@ export interface FileAsked {
   readonly rest?: string
   readonly tr?: readonly string[] | undefined
   readonly f?: readonly string[] | undefined
+  /** What to choose of an address without an index. */
+  readonly wish?: Wish | null
 }
 
 const query = Type.Object({
@@ -76,8 +80,8 @@ export default stremioServerFiles
  * The index of the file that is asked for, as text; undefined: the default one. Looks for the metadata where the index does
  * not say it. Throws NothingServes, or FILE_INDEX.
  */
-export async function fileIndexAsked (request: FastifyRequest, reply: FastifyReply, { infoHash, idx, rest = '', tr = [], f = [] }: FileAsked): Promise<string | undefined> {
-  if (idx === '') return undefined
+export async function fileIndexAsked (request: FastifyRequest, reply: FastifyReply, { infoHash, idx, rest = '', tr = [], f = [], wish = null }: FileAsked): Promise<string | undefined> {
+  if (idx === '' && wish === null) return undefined
   const isGuess = idx === '-1'
   if (/^-?\d{1,15}$/.test(idx) && !isGuess) return idx
   if (isGuess && f.length === 0) return undefined
@@ -85,7 +89,7 @@ export async function fileIndexAsked (request: FastifyRequest, reply: FastifyRep
   const { metadata } = await describe(where, request.server, signalOfReply(reply))
   // There is one file only, and nobody knows more of it.
   if (metadata === null) return undefined
-  const file = isGuess ? guessFile(metadata, { mustInclude: f }) : fileNamed(metadata, rest === '' ? idx : `${idx}/${rest}`)
+  const file = idx === '' && wish !== null ? wishedFile(metadata, wish) : isGuess ? guessFile(metadata, { mustInclude: f }) : fileNamed(metadata, rest === '' ? idx : `${idx}/${rest}`)
   return file === null ? undefined : String(file.index)
 }
 

@@ -1,3 +1,6 @@
+import { parseWish } from '../stremio/wished-file.ts'
+import type { Wish } from '../stremio/wished-file.ts'
+
 /** A file of this server, as an address of it names it. */
 export interface OwnFile {
   readonly infoHash: string
@@ -6,6 +9,8 @@ export interface OwnFile {
   readonly rest: string
   readonly tr: readonly string[]
   readonly f: readonly string[]
+  /** What to choose without an index. */
+  readonly wish: Wish | null
 }
 
 const hash = '([0-9a-fA-F]{40}|[a-zA-Z2-7]{32})'
@@ -39,7 +44,8 @@ export function ownFileOf (address: string, bases: readonly [string, ...string[]
       idx: decoded(idx ?? url.searchParams.get('fileIndex') ?? ''),
       rest: decoded(rest ?? ''),
       tr: url.searchParams.getAll('tr'),
-      f: url.searchParams.getAll('f')
+      f: url.searchParams.getAll('f'),
+      wish: parseWish({ episode: url.searchParams.get('episode') ?? '', fileName: url.searchParams.get('fileName') ?? '' })
     }
   }
   return 'own'

@@ -137,6 +137,8 @@ t.test('of a season pack of which nothing is known when it is listed, the episod
   const head = await fetch(urlOf(first.infohash), { method: 'HEAD' })
   t.equal(head.headers.get('content-length'), '70000')
   t.ok(first.files[1]?.bytes.equals(await bytesFrom(urlOf(first.infohash).href)))
+  const hash = async (videoUrl: string): Promise<unknown> => (await jsonFrom(`${url}/opensubHash?videoUrl=${encodeURIComponent(videoUrl)}`)).body
+  t.same(await hash(urlOf(first.infohash).href), await hash(`${url}/${first.infohash}/1`), 'its subtitles are looked for, not those of the largest')
   const dead = urlOf('e'.repeat(40))
   t.equal(dead.searchParams.get('alt'), first.infohash)
   t.ok(first.files[1]?.bytes.equals(await bytesFrom(dead.href)), 'the next in its place')

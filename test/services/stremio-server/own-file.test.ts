@@ -15,6 +15,7 @@ t.test('files of this server are known by each of their addresses', async (t) =>
     [`http://127.0.0.1:11470/stream/${hash}/4/name.mkv`, '4', ''],
     [`/api/torrents/${hash}/subtitles/5.vtt`, '5', '']
   ] as const) t.match(ownFileOf(address, bases), { idx, rest }, address)
+  t.match(ownFileOf(`/stream/proxy/${hash}?episode=1:2&fileName=a.mkv`, bases), { idx: '', wish: { episode: { season: 1, episode: 2 }, fileName: 'a.mkv' } })
   t.match(ownFileOf(`http://127.0.0.1:11470/${hash}/-1?tr=udp%3A%2F%2Fa%3A1&f=x`, bases), { tr: ['udp://a:1'], f: ['x'] })
 })
 
