@@ -17,6 +17,8 @@ export interface Guess {
 type Files = Pick<Metadata, 'files'>
 
 const MAX_PARSED = 1000
+/** By expressions: no pack has more. */
+const MAX_MATCHED = 2000
 const MAX_PATTERNS = 20
 const MAX_PATTERN_LENGTH = 300
 const MAX_NAME_LENGTH = 300
@@ -68,7 +70,7 @@ function including (files: readonly TorrentFile[], patterns: readonly string[]):
   if (usable.length === 0) return files
   const names = files.map(({ name }) => name.slice(0, MAX_NAME_LENGTH))
   const texts = usable.filter((pattern) => !isExpression.test(pattern))
-  const matches = matching(names, usable.flatMap((pattern) => {
+  const matches = matching(names.slice(0, MAX_MATCHED), usable.flatMap((pattern) => {
     const [, source = '', flags = ''] = isExpression.exec(pattern) ?? []
     return source === '' ? [] : [{ source, flags: flags.replace(/[^imsu]/g, '') }]
   }))
