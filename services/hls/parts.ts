@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { cuesOf } from '../stremio-server/cues.ts'
 import { CodedError } from '../errors.ts'
 import { fragmentOf, isKeyframe, readFragments } from './fragments.ts'
@@ -11,6 +12,7 @@ import type { Span } from './arguments.ts'
 const TOLERANCE_SECONDS = 0.004
 /** So far behind the end a subtitle may stand in the file that belongs before it. */
 const TEXT_MARGIN_SECONDS = 2
+const ON_ITS_WAY_MS = 50
 
 /** What stands before the segments of a rendition: the head of any run. */
 export async function readInit ({ out }: Output): Promise<Buffer> {
@@ -95,6 +97,8 @@ export async function readText ({ out, marks }: Output, span: Span): Promise<Buf
   const chunks: Buffer[] = []
   const reading = (async () => { for await (const chunk of out) chunks.push(chunk) })()
   await Promise.race([reading, passed(marks, span.end + TEXT_MARGIN_SECONDS)])
+  // What was written before the video came there may still be on its way.
+  await Promise.race([reading, pause(ON_ITS_WAY_MS)])
   reading.catch(() => {})
   return textOf(Buffer.concat(chunks).toString(), span)
 }

@@ -62,8 +62,11 @@ export function renditionsFor (media: Media, keyframes: readonly number[] | null
 
 /** Where the segments begin and, last of all, end, in seconds; null: it is not known how long it is, or it cannot be cut. */
 export function cutsOf (media: Media, rendition: Rendition, keyframes: readonly number[] | null): number[] | null {
-  const { durationSeconds: duration } = media
-  if (duration === null || duration <= 0 || duration > 48 * 3600) return null
+  const { durationSeconds: whole } = media
+  if (whole === null || whole <= 0 || whole > 48 * 3600) return null
+  // Video of our own ends where the last frame does: a segment without one is none. Sound goes on in silence.
+  const own = rendition.kind === 'video' ? media.tracks.find(({ index }) => index === rendition.track)?.durationSeconds ?? whole : whole
+  const duration = own > 1 ? Math.min(whole, own) : whole
   if (rendition.kind === 'video' && rendition.maxWidth === 'copy') return keyframes === null ? null : cutsAt(keyframes, duration, Math.min(COPIED_SECONDS, COPIED_BYTES * 8 / Math.max(1, media.bitsPerSecond ?? 1)))
   const seconds = rendition.kind === 'subtitle' ? TEXT_SECONDS : rendition.kind === 'video' ? TRANSCODED_SECONDS : rendition.channels === 'copy' ? COPIED_SECONDS : AAC_FRAMES * 1024 / AAC_RATE
   const count = Math.max(1, Math.ceil((duration - LEAST_SECONDS) / seconds))

@@ -30,6 +30,8 @@ export interface MediaTrack {
   readonly pixelFormat: string | null
   /** Frames are shown in another order than they stand in the file. */
   readonly isReordered: boolean
+  /** Of this track alone. */
+  readonly durationSeconds: number | null
   readonly channels: number | null
   /** Hz. */
   readonly sampleRate: number | null
@@ -51,7 +53,7 @@ export interface Media {
 const PROBES_AT_A_TIME = 2
 const PROBE_MS = 30_000
 const MAX_OUTPUT_BYTES = 1_000_000
-const shown = 'format=format_name,duration,start_time,bit_rate:stream=index,codec_type,codec_name,profile,level,width,height,avg_frame_rate,pix_fmt,has_b_frames,channels,sample_rate:stream_tags=language,title:stream_disposition=default,forced,attached_pic'
+const shown = 'format=format_name,duration,start_time,bit_rate:stream=index,codec_type,codec_name,profile,level,width,height,avg_frame_rate,pix_fmt,has_b_frames,channels,sample_rate,duration:stream_tags=language,title,DURATION:stream_disposition=default,forced,attached_pic'
 
 /** What media files consist of, as ffprobe tells it. */
 export class Probe {
@@ -164,7 +166,7 @@ function mediaOf (output: string, demuxer: string): Media {
 function trackOf (stream: unknown): MediaTrack[] {
   const { index, codec_type: type, codec_name: codec, tags, disposition, ...more }: Record<string, unknown> = Object(stream)
   if (typeof index !== 'number' || (type !== 'video' && type !== 'audio' && type !== 'subtitle')) return []
-  const { language, title }: Record<string, unknown> = Object(tags)
+  const { language, title, DURATION: tagged }: Record<string, unknown> = Object(tags)
   const { default: isDefault, forced, attached_pic: picture }: Record<string, unknown> = Object(disposition)
   const [, frames, seconds] = /^(\d{1,9})\/(\d{1,9})$/.exec(textOf(more['avg_frame_rate']) ?? '') ?? []
   const level = numberOf(more['level'])
@@ -185,6 +187,7 @@ function trackOf (stream: unknown): MediaTrack[] {
     frameRate: Number(frames) > 0 && Number(seconds) > 0 ? Number(frames) / Number(seconds) : null,
     pixelFormat: textOf(more['pix_fmt']),
     isReordered: more['has_b_frames'] !== 0,
+    durationSeconds: numberOf(more['duration']) ?? secondsOf(tagged),
     channels: numberOf(more['channels']),
     sampleRate: numberOf(more['sample_rate'])
   }]
@@ -192,6 +195,12 @@ function trackOf (stream: unknown): MediaTrack[] {
 
 function textOf (value: unknown): string | null {
   return typeof value === 'string' && value !== '' ? value.slice(0, 500) : null
+}
+
+/** As Matroska has it: 00:40:00.020000000. */
+function secondsOf (value: unknown): number | null {
+  const [, hours, minutes, seconds] = /^(\d{1,3}):(\d\d):(\d\d(?:\.\d{1,9})?)$/.exec(textOf(value) ?? '') ?? []
+  return seconds === undefined ? null : (Number(hours) * 60 + Number(minutes)) * 60 + Number(seconds)
 }
 
 function numberOf (value: unknown): number | null {

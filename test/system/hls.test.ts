@@ -15,7 +15,7 @@ import { jsonFrom, startApp } from '../helper.ts'
 import { listenOnLoopback } from '../loopback.ts'
 import { startMirror } from '../mirror.ts'
 import { startSwitchableMirror } from '../switchable-mirror.ts'
-import { makeTorrent, missing, startSeeder, startTracker, temporaryDirectory, testWith, until } from '../testnet.ts'
+import { makeTorrent, missing, startSeeder, startTracker, testWith, until } from '../testnet.ts'
 import type { Open } from '../../services/hls/hls.ts'
 import type { Rendition } from '../../services/hls/renditions.ts'
 import type { Page } from 'playwright-core'
@@ -290,16 +290,4 @@ testWith(t, 'processes are as many as there may be, and none is left when client
   await app.close()
   await Promise.allSettled(last)
   t.equal(await children('ffmpeg'), 0)
-})
-
-t.test('without ffmpeg there is no HLS, and the answer says what to install', async (t) => {
-  const path = process.env['PATH']
-  process.env['PATH'] = await temporaryDirectory(t)
-  t.teardown(() => { process.env['PATH'] = path })
-  const { url } = await startApp(t)
-  for (const route of ['probe?mediaURL=x', 'one/master.m3u8?mediaURL=x', 'one/video0-copy.m3u8?mediaURL=x', 'one/video0-copy/0.m4s?mediaURL=x', 'one/destroy', 'status']) {
-    const { status, body } = await jsonFrom(`${url}/hlsv2/${route}`)
-    t.equal(status, 404, route)
-    t.match(body.message, /install ffmpeg/)
-  }
 })

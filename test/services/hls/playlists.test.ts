@@ -7,7 +7,7 @@ import { cutsOf, nameOf, renditionNamed, renditionsFor } from '../../../services
 import type { Media, MediaTrack } from '../../../services/media/probe.ts'
 import type { Abilities, Rendition } from '../../../services/hls/renditions.ts'
 
-const track: MediaTrack = { index: 0, type: 'video', codec: 'h264', language: null, title: null, isDefault: false, isForced: false, isPicture: false, profile: 'High', level: 41, width: 1920, height: 1080, frameRate: 24, pixelFormat: 'yuv420p', isReordered: true, channels: null, sampleRate: null }
+const track: MediaTrack = { index: 0, type: 'video', codec: 'h264', language: null, title: null, isDefault: false, isForced: false, isPicture: false, profile: 'High', level: 41, width: 1920, height: 1080, frameRate: 24, pixelFormat: 'yuv420p', isReordered: true, durationSeconds: null, channels: null, sampleRate: null }
 const sound: MediaTrack = { ...track, index: 1, type: 'audio', codec: 'aac', profile: 'LC', channels: 2, sampleRate: 48_000, width: null, height: null, frameRate: null, level: null }
 const text: MediaTrack = { ...track, index: 3, type: 'subtitle', codec: 'subrip', language: 'heb' }
 const abilities: Abilities = { videoCodecs: ['h264', 'h265', 'hevc'], audioCodecs: ['aac', 'ac3'], maxAudioChannels: 2, isForced: false, maxWidth: 1920 }
@@ -54,6 +54,7 @@ t.test('copied video is cut at keyframes 6 s apart, sound of our own where frame
   const audio = cutsOf(media, { kind: 'audio', track: 1, channels: 2 }, null) ?? []
   for (const cut of audio.slice(0, -1)) t.ok(Number.isInteger(Math.round(cut * 48_000) / 1024), `${cut}`)
   t.equal(audio.at(-1), 50.2)
+  t.same(cutsOf(mediaOf([{ ...track, durationSeconds: 11 }]), { kind: 'video', track: 0, maxWidth: 1920 }, null), [0, 4, 8, 11], 'no longer than its last frame')
   for (const durationSeconds of [null, 0, -1, 1e9]) t.equal(cutsOf({ ...media, durationSeconds }, { kind: 'audio', track: 1, channels: 2 }, null), null)
 })
 
