@@ -135,12 +135,12 @@ export class Hls {
     const keyframes = await keyframesOf(file, media.demuxer, signal)
     const video = media.tracks.find(({ type, isPicture }) => type === 'video' && !isPicture)
     if (keyframes === null || video?.codec !== 'h264') return keyframes
+    const [, start, end = start] = keyframes
+    if (start === undefined || end === undefined) return keyframes
     const rendition: Rendition = { kind: 'video', track: video.index, maxWidth: 'copy' }
-    const cuts = cutsOf(media, rendition, keyframes)
-    if (cuts === null || cuts.length <= 2) return keyframes
-    const span = spanOf({ media, cuts, keyframes }, 1)
+    const span = { start, end, isLast: false, nextKeyframe: end }
     // One tells of all: an encoder makes them one way or the other.
-    return await this.#ffmpeg.run(file, (url) => ffmpegArguments(url, media, rendition, span), async (output) => await beginsAnew(output, span.start), signal) ? keyframes : null
+    return await this.#ffmpeg.run(file, (url) => ffmpegArguments(url, media, rendition, span), async (output) => await beginsAnew(output, start), signal) ? keyframes : null
   }
 
   #factsOf (file: SourceFile): Facts {
