@@ -1,5 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
+import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { join } from 'node:path'
 import t from 'tap'
@@ -127,7 +128,7 @@ testWith(t, 'people: a web player plays an mkv, changes the sound, seeks to 80 %
   t.equal(await page.evaluate('Math.round(document.querySelector("video").duration)'), 120)
   t.same(await page.evaluate('hls.audioTracks.map(({ name, lang }) => [name, lang])'), [['English', 'eng'], ['Dubbed', 'heb']])
   await page.evaluate('hls.audioTrack = 1')
-  await hasPlayed(page, 5)
+  await hasPlayed(page, 4)
   await page.evaluate('document.querySelector("video").currentTime = 96')
   await hasPlayed(page, 97)
   t.equal(mirror.sentBytes(), 0, 'all of it came from the swarm')
@@ -135,7 +136,7 @@ testWith(t, 'people: a web player plays an mkv, changes the sound, seeks to 80 %
   await until('a segment is being made', async () => await children('ffmpeg') > 0)
   await seeder.stop()
   t.equal(mirror.sentBytes(), 0, 'and nothing came from elsewhere yet')
-  await hasPlayed(page, 58)
+  await hasPlayed(page, 54)
   t.ok(mirror.sentBytes() > 0, 'it plays on from the mirror')
   t.same(await page.evaluate('fatal'), [])
   t.equal(await page.evaluate('holes'), 0, 'no gap had to be jumped over')
@@ -261,12 +262,12 @@ testWith(t, 'processes are as many as there may be, and none is left when client
   await (await fetch(master(0))).text()
   const segment = (index: number, id = 'one') => master(0, id).replace('master.m3u8', `video0-h264-1920/${index}.m4s`)
   await fetch(master(0).replace('master.m3u8', 'video0-h264-1920/init.mp4'))
-  const { availableParallelism } = await import('node:os')
   let most = 0
   const look = setInterval(() => { children('ffmpeg').then((count) => { most = Math.max(most, count) }, () => {}) }, 20)
   t.teardown(() => { clearInterval(look) })
   const statuses = await Promise.all(Array.from({ length: 30 }, async (_, index) => {
-    const answer = await fetch(segment(index))
+    // A third of them takes long.
+    const answer = await fetch(index % 3 === 0 ? segment(index) : segment(index % 19).replace('video0-h264-1920', 'audio1-aac-1'))
     await answer.arrayBuffer()
     return answer.status
   }))
