@@ -6,6 +6,9 @@ COPY packages ./packages
 RUN npm ci --omit=dev && npm cache clean --force
 
 FROM node:24-bookworm-slim
+# Anything: with ffmpeg, for films that browsers cannot play (docs/stremio-server.md).
+ARG FFMPEG=""
+RUN if [ -n "$FFMPEG" ]; then apt-get update && apt-get install --yes --no-install-recommends ffmpeg && rm -rf /var/lib/apt/lists/*; fi
 ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules
