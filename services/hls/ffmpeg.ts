@@ -1,9 +1,8 @@
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { CodedError } from '../errors.ts'
 import { lowerPriority } from '../lower-priority.ts'
 import { Loopback } from '../media/loopback.ts'
-import { programOf } from '../media/probe.ts'
+import { programOf, startProgram } from '../media/program.ts'
 import { Slots } from '../slots.ts'
 import type { ChildProcess } from 'node:child_process'
 import type { Readable } from 'node:stream'
@@ -79,8 +78,7 @@ export class Ffmpeg {
 
   async #run<T> (args: readonly string[], lent: { readonly sentBytes: () => number, readonly failure: () => unknown }, consume: (output: Output) => Promise<T>, signal: AbortSignal): Promise<T> {
     signal.throwIfAborted()
-    // Nothing of ours: no token that is in the environment.
-    const child = spawn(this.#program, args, { stdio: ['ignore', 'pipe', 'pipe', 'pipe'], env: {} })
+    const child = await startProgram(this.#program, args, ['ignore', 'pipe', 'pipe', 'pipe'])
     const closed = once(child, 'close').then(([code]: unknown[]) => code === 0, () => false)
     this.#running.add(child)
     lowerPriority(child, NICENESS)
@@ -95,6 +93,7 @@ export class Ffmpeg {
     let isOver = false
     const read = (stream: unknown): AsyncIterable<Buffer> => counted(stream as Readable, written, this.#options.maxOutputBytes, stop, () => isOver)
     try {
+      both.throwIfAborted()
       const [, stdout, , third] = child.stdio
       const result = await consume({ out: read(stdout), marks: read(third) })
       isOver = true
@@ -118,7 +117,7 @@ export class Ffmpeg {
     if (!hasEnded) return result
     const isWell = await closed
     if (failure() !== null) throw failure()
-    if (!isWell) throw new CodedError('SOURCE_FAILED', `ffmpeg: ${words().trim().replace(/https?:\S+/g, 'the file').split('\n').at(-1) ?? 'it failed'}`)
+    if (!isWell) throw new CodedError('SOURCE_FAILED', `ffmpeg: ${words().trim().replace(/https?:\S+/g, 'the file').split('\n').at(-1) || 'it was ended'}`)
     return result
   }
 

@@ -1,10 +1,8 @@
-import { spawn } from 'node:child_process'
-import { access, constants } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
 import { CodedError } from '../errors.ts'
 import { Slots } from '../slots.ts'
 import { containerFormatOf, HEAD_BYTES } from './container-format.ts'
 import { Loopback } from './loopback.ts'
+import { programOf, startProgram } from './program.ts'
 import type { SourceFile } from '../source.ts'
 
 /** A stream of a media file: a picture, a sound, a subtitle. */
@@ -109,18 +107,17 @@ export class Probe {
   async #run (args: readonly string[], signal: AbortSignal): Promise<string> {
     signal.throwIfAborted()
     const { promise, resolve, reject } = Promise.withResolvers<string>()
-    // Nothing of ours: no token that is in the environment.
-    const child = spawn(this.#program, args, { stdio: ['ignore', 'pipe', 'ignore'], env: {} })
+    const child = await startProgram(this.#program, args, ['ignore', 'pipe', 'ignore'])
     const stop = (): void => { child.kill('SIGKILL') }
     signal.addEventListener('abort', stop, { once: true })
+    if (signal.aborted) stop()
     const chunks: Buffer[] = []
     let length = 0
-    child.stdout.on('data', (chunk: Buffer) => {
+    child.stdout?.on('data', (chunk: Buffer) => {
       chunks.push(chunk)
       length += chunk.length
       if (length > MAX_OUTPUT_BYTES) stop()
     })
-    child.once('error', (error) => { reject(new CodedError('SOURCE_FAILED', 'ffprobe cannot be run', { cause: error })) })
     child.once('close', (code) => {
       if (signal.aborted) reject(signal.reason)
       else if (code === 0) resolve(Buffer.concat(chunks).toString())
@@ -139,15 +136,6 @@ async function headOf (file: SourceFile, signal: AbortSignal): Promise<Buffer> {
   const chunks: Buffer[] = []
   if (length > 0) for await (const chunk of file.read({ start: 0, end: length - 1 }, signal)) chunks.push(Buffer.from(chunk))
   return Buffer.concat(chunks)
-}
-
-/** Where this program is; null: nowhere on the PATH. */
-export async function programOf (name: string, path: string): Promise<string | null> {
-  for (const directory of path.split(delimiter).filter((each) => each !== '')) {
-    const program = join(directory, name)
-    if (await access(program, constants.X_OK).then(() => true, () => false)) return program
-  }
-  return null
 }
 
 function mediaOf (output: string, demuxer: string): Media {
