@@ -49,6 +49,11 @@ export class Ffmpeg {
     return program === null ? null : new Ffmpeg(program, options)
   }
 
+  /** What a run may write, in bytes. */
+  get maxOutputBytes (): number {
+    return this.#options.maxOutputBytes
+  }
+
   /** How many processes there are now. */
   get running (): number {
     return this.#running.size

@@ -57,7 +57,7 @@ export class Hls {
     const file = await open(signal)
     const media = await abortable(this.#factsOf(file).media, signal)
     if (media === null) return null
-    const choice = renditionsFor(media, await this.#keyframes(file, media, signal), abilities)
+    const choice = renditionsFor(media, await this.#keyframes(file, media, signal), abilities, this.#ffmpeg.maxOutputBytes)
     const main = choice.video ?? choice.audio[0]
     if (main === undefined || cutsOf(media, main, await this.#keyframes(file, media, signal)) === null) return null
     return masterPlaylist(media, choice, query)

@@ -7,10 +7,11 @@ const MAX_MOOV_BYTES = 32 * 1024 * 1024
 const MAX_BOXES = 100
 /** Entries of a table; keyframes, where each frame is one. */
 const MAX_ENTRIES = 1_000_000
+const TOLERANCE_SECONDS = 0.01
 
 /**
  * When the keyframes of the first video track are shown, in seconds, in order, as the `moov` has them (ISO/IEC 14496-12
- * sections 8.6.1 to 8.6.6); null: it does not tell, for there are fragments, or edits. Reads the `moov`, and of others the heads.
+ * sections 8.6.1 to 8.6.6); null: it does not tell, for there are fragments, or edits other than at a keyframe. Reads the `moov`, and of others the heads.
  */
 export async function mp4Keyframes (read: ReadAt, lengthBytes: number): Promise<number[] | null> {
   let at = 0
@@ -36,7 +37,9 @@ function timesIn (moov: Buffer): number[] | null {
     const stbl = inside(trak, 'mdia', 'minf', 'stbl')
     const shift = shiftOf(inside(trak, 'edts', 'elst'), movieScale)
     if (scale === null || scale === 0 || stbl === null || shift === null) return null
-    return keyframesIn(stbl)?.map((time) => (time - shift.ticks) / scale + shift.seconds).sort((a, b) => a - b) ?? null
+    const times = keyframesIn(stbl)?.map((time) => (time - shift.ticks) / scale + shift.seconds).sort((a, b) => a - b) ?? null
+    // What was cut off before the first picture that is shown has to be decoded all the same, and players have no place for it.
+    return times === null || (times[0] ?? 0) < -TOLERANCE_SECONDS ? null : times
   }
   return null
 }

@@ -1,5 +1,5 @@
 import { codecOf } from './codecs.ts'
-import { nameOf } from './renditions.ts'
+import { nameOf, PEAK } from './renditions.ts'
 import type { Media, MediaTrack } from '../media/probe.ts'
 import type { Choice, Rendition } from './renditions.ts'
 
@@ -70,10 +70,10 @@ export function mediaPlaylist (rendition: Rendition, cuts: readonly number[], qu
   ].join('\n')}\n`
 }
 
-/** What it takes at its peak, as far as anybody knows: the container's mean, and half as much again. */
+/** What it takes at its peak. */
 function bandwidthOf ({ bitsPerSecond }: Media, main: Rendition): number {
   if (main.kind === 'video' && main.maxWidth !== 'copy') return TRANSCODED_BITS_PER_SECOND + AUDIO_BITS_PER_SECOND
-  return Math.max(AUDIO_BITS_PER_SECOND, Math.round((bitsPerSecond ?? TRANSCODED_BITS_PER_SECOND) * 1.5))
+  return Math.max(AUDIO_BITS_PER_SECOND, Math.round((bitsPerSecond ?? TRANSCODED_BITS_PER_SECOND) * PEAK))
 }
 
 function sizeOf ({ width, height, frameRate }: MediaTrack, maxWidth: number | 'copy'): Record<string, string> {

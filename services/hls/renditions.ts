@@ -28,6 +28,8 @@ export interface Choice {
 const COPIED_SECONDS = 6
 /** Each is held in memory until the player has it: of much in a second there is less of it. */
 const COPIED_BYTES = 8 * 1024 * 1024
+/** What a copied video takes at its peak, as far as anybody knows: so many times the container's mean. */
+export const PEAK = 1.5
 /** Frames of 1024 samples at 48 kHz, so that segments of AAC end where frames do. */
 export const AAC_FRAMES = 288
 export const AAC_RATE = 48_000
@@ -45,11 +47,15 @@ const videoNames: Readonly<Record<string, readonly string[]>> = { h264: ['h264']
 const copiedAudio: ReadonlySet<string> = new Set(['aac', 'ac3', 'eac3', 'flac', 'opus'])
 const textCodecs: ReadonlySet<string> = new Set(['subrip', 'ass', 'ssa', 'mov_text', 'webvtt', 'text'])
 
-/** What of this file this player gets, and how. */
-export function renditionsFor (media: Media, keyframes: readonly number[] | null, abilities: Abilities): Choice {
+/**
+ * What of this file this player gets, and how.
+ *
+ * @param mostBytes of a segment; what may have more in one is not copied.
+ */
+export function renditionsFor (media: Media, keyframes: readonly number[] | null, abilities: Abilities, mostBytes = Infinity): Choice {
   const video = media.tracks.find(({ type, isPicture }) => type === 'video' && !isPicture)
   const sounds = media.tracks.filter(({ type }) => type === 'audio')
-  const isCopied = video !== undefined && canCopyVideo(video, media, keyframes, abilities)
+  const isCopied = video !== undefined && canCopyVideo(video, media, keyframes, abilities) && bytesOfSegments(media, cutsOf(media, { kind: 'video', track: video.index, maxWidth: 'copy' }, keyframes) ?? []) <= mostBytes
   // Players switch between sounds of one codec: it is that of all of them, or it is AAC.
   const isOneCodec = new Set(sounds.map(({ codec }) => codec)).size === 1
   return {
@@ -87,6 +93,12 @@ function cutsAt (keyframes: readonly number[], duration: number, seconds: number
 /** What time is counted from: most files begin near 0, those cut from a broadcast anywhere. */
 export function shiftOf ({ startSeconds }: Media): number {
   return Math.abs(startSeconds) > 0.5 ? startSeconds : 0
+}
+
+/** What the longest of the segments between these cuts may have of a copied video. */
+function bytesOfSegments ({ bitsPerSecond }: Media, cuts: readonly number[]): number {
+  const longest = cuts.slice(1).reduce((most, cut, index) => Math.max(most, cut - (cuts[index] ?? 0)), 0)
+  return longest * (bitsPerSecond ?? 0) * PEAK / 8
 }
 
 /** As addresses have it. */

@@ -90,6 +90,11 @@ t.test('the keyframes of an mp4 are shown when its tables say, less what its edi
   t.same((await mp4Keyframes(readerOf(late).read, late.length))?.[0], 0.5)
 })
 
+t.test('an mp4 that begins to be shown between two keyframes has no index', async (t) => {
+  const bytes = mp4(elst([10_000, 12_800]))
+  t.equal(await mp4Keyframes(readerOf(bytes).read, bytes.length), null)
+})
+
 t.test('an mp4 in fragments, or cut in several places, has no index', async (t) => {
   for (const bytes of [mp4(undefined, [box('mvex')]), mp4(elst([100, 0], [100, 5000])), mp4(elst([1, 0], [1, 0], [1, 0]))]) t.equal(await mp4Keyframes(readerOf(bytes).read, bytes.length), null)
 })

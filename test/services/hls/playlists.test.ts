@@ -41,6 +41,13 @@ t.test('what the player knows is copied, the rest is transcoded', async (t) => {
   t.equal(chosen([track, { ...text, codec: 'hdmv_pgs_subtitle' }]), 'video0-copy')
 })
 
+t.test('video of which a segment would be more than may be held in memory is transcoded', async (t) => {
+  const chosen = (mostBytes: number): string => nameOf(renditionsFor(mediaOf([track]), keyframes, abilities, mostBytes).video ?? { kind: 'subtitle', track: 0 })
+  // 7.5 s of 4 Mbit/s, and half as much again where there is more in a second.
+  t.equal(chosen(5_625_000), 'video0-copy')
+  t.equal(chosen(5_624_000), 'video0-h264-1920')
+})
+
 t.test('the name of a rendition says all of it, and nothing else is one', async (t) => {
   const renditions: Rendition[] = [{ kind: 'video', track: 0, maxWidth: 'copy' }, { kind: 'video', track: 12, maxWidth: 1920 }, { kind: 'audio', track: 1, channels: 'copy' }, { kind: 'audio', track: 1, channels: 6 }, { kind: 'subtitle', track: 3 }]
   for (const rendition of renditions) t.same(renditionNamed(nameOf(rendition)), rendition)
