@@ -11,6 +11,7 @@ import { makeFolder } from '../write-file.ts'
 import { Claims } from './claims.ts'
 import { noteCleanEnd } from './clean-end.ts'
 import type { Completion } from './completion.ts'
+import { DiskPressure } from './disk-pressure.ts'
 import { Geometry } from './geometry.ts'
 import type { PieceIndex } from './geometry.ts'
 import { InFlight } from './in-flight.ts'
@@ -18,6 +19,7 @@ import { isPieceRight } from './piece-check.ts'
 import { PieceChecker } from './piece-checker.ts'
 import { edgePath, isMissing, isNoSpace, PieceFiles, syncDirectory, writeFully } from './piece-files.ts'
 import type { Layout } from './piece-files.ts'
+import { PieceSaver } from './piece-saver.ts'
 import { PieceWaiters } from './piece-waiters.ts'
 import { completionPath, partPath, recover } from './recovery.ts'
 import type { Recovered } from './recovery.ts'
@@ -26,13 +28,9 @@ import type { Room } from './room.ts'
 import { Windows } from './windows.ts'
 import type { Seat } from './windows.ts'
 
-const saveIntervalMs = 1000
-const retryIntervalMs = 5000
 const hashSliceBytes = 1 << 20
 /** Of pieces in memory, while the disk takes none: so much, or two pieces if that is more. */
 const memoryBytes = 8 << 20
-/** How long a full disk is left alone; doubled where it is full again soon after. */
-const diskRetryMs = { first: 5_000, longest: 60_000 }
 const makeRoomTries = 3
 /** So long a promotion waits for another process that may still write into the file. */
 const writersMs = 5000
@@ -84,15 +82,9 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   readonly #verifiedBytes: Float64Array
   /** The layout version that brought each wanted file. */
   readonly #wantedSince = new Map<number, number>()
-  /** Verified, and not yet in the bitmap on disk. */
-  readonly #dirty = new Set<PieceIndex>()
-  /** Dirty, and written anew before the next sync. */
-  readonly #suspect = new Set<PieceIndex>()
-  /** The bitmap on disk has bits of pieces that are not verified: it is not left behind like that. */
-  #hasStaleBits: boolean
+  readonly #saver: PieceSaver
+  readonly #pressure = new DiskPressure()
   #checkedPieces = 0
-  /** Whole, but 'finished' is not said yet: that waits for the disk. */
-  readonly #finishing = new Set<number>()
   /** Those that 'finished' was said of, and those that came promoted. */
   readonly #finished = new Set<number>()
   readonly #room: Room
@@ -111,16 +103,9 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   readonly #leaving = new Map<PieceIndex, Promise<void>>()
   /** false: the disk was so full that not even the store's folder could be made. */
   #hasFolder = true
-  #isDiskFull = false
-  #diskFullSince = 0
-  #diskRetryAt = 0
-  #diskRetryMs = diskRetryMs.first
   #arrivedCount = 0
   /** What changes the layout, or depends on its staying as it is, goes one after the other. */
   #turn: Promise<unknown> = Promise.resolve()
-  #saving: Promise<void> = Promise.resolve()
-  #nextSave: Promise<void> | null = null
-  #saveTimer: NodeJS.Timeout | null = null
   #closing: Promise<void> | null = null
 
   private constructor ({ metadata, directory, room = unlimitedRoom, log = silent, windowTimes, checkDelayMs }: PieceStoreOptions, geometry: Geometry, { completion, unchecked, isChanged }: Recovered, claims: Claims, files: PieceFiles) {
@@ -134,7 +119,23 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     this.#claims = claims
     this.#files = files
     this.#log = log
-    this.#hasStaleBits = isChanged
+    this.#saver = new PieceSaver({
+      hasStaleBits: isChanged,
+      bits: () => {
+        const bits = completion.copy()
+        for (const piece of this.#passing) bits.remove(piece)
+        return bits
+      },
+      sync: async () => { await files.sync() },
+      save: async (bits) => { await bits.save(completionPath(directory)) },
+      rewrite: async (piece) => { await this.#rewrite(piece) },
+      onSaved: (fileIndex) => {
+        this.#finished.add(fileIndex)
+        this.emit('finished', fileIndex)
+      },
+      onFailure: async (error) => { if (isNoSpace(error)) await room.makeRoom(geometry.pieceLength) },
+      onLate: (error) => { log.warn({ infohash: metadata.infohash, pieces: this.#saver.dirtyCount, err: error }, 'verified pieces could not be saved yet') }
+    })
     this.#checker = new PieceChecker({ geometry, pieces: unchecked, check: piece => this.#check(piece), delayMs: checkDelayMs })
     this.#room = room
     this.#windows = new Windows({
@@ -142,7 +143,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
       infohash: metadata.infohash,
       room,
       memoryBytes: this.#memoryLimit,
-      isDiskFull: () => this.#isDiskFull,
+      isDiskFull: () => this.#pressure.isFull,
       letGo: (pieces) => this.#letGo(pieces),
       ...windowTimes
     })
@@ -203,7 +204,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   /** Does the disk take no more, so that pieces are kept in memory for a moment? */
   get isDiskFull (): boolean {
-    return this.#isDiskFull
+    return this.#pressure.isFull
   }
 
   /** Was the file asked for, and does not fit the disk? Then it is there in windows around its readers only, and never finished. */
@@ -216,7 +217,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     return {
       waiters: this.#waiters.size,
       openFiles: this.#files.openFiles,
-      dirtyPieces: this.#dirty.size,
+      dirtyPieces: this.#saver.dirtyCount,
       seats: this.#windows.size,
       piecesInMemory: this.#memory.size,
       uncheckedPieces: this.#checker.size,
@@ -363,10 +364,10 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     this.#checkOpen()
     if (this.has(piece)) return await this.#claimed()
     if (this.#isFleeting(piece) && !this.#windows.keeps(piece)) return false
-    if (this.#isDiskFull && performance.now() < this.#diskRetryAt && this.#keepInMemory(piece, bytes)) return true
+    if (this.#pressure.isLeftAlone && this.#keepInMemory(piece, bytes)) return true
     const since = performance.now()
     // One that is known to be full was asked for room a moment ago.
-    const mostTries = this.#isDiskFull && since < this.#diskRetryAt ? 0 : makeRoomTries
+    const mostTries = this.#pressure.isLeftAlone ? 0 : makeRoomTries
     for (let tries = 0; ; tries++) {
       const { version } = this.layout
       try {
@@ -438,13 +439,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   /** Brings what is verified to the disk: the bytes, then the bits. Throws STORE_FAILED; the store tries again by itself. */
   flush (): Promise<void> {
-    // One that has not begun yet covers everything that is verified now.
-    this.#nextSave ??= this.#saving.catch(() => { /* it was told to whoever asked for it */ }).then(() => {
-      this.#nextSave = null
-      return this.#save()
-    })
-    this.#saving = this.#nextSave
-    return this.#saving
+    return this.#saver.flush()
   }
 
   /**
@@ -505,18 +500,18 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   async #close (): Promise<void> {
     this.#waiters.rejectAll(closed())
-    if (this.#saveTimer !== null) clearTimeout(this.#saveTimer)
+    this.#saver.close()
     await this.#checker.close()
     await this.#turn.catch(() => { /* it was told to whoever asked for it */ })
     await this.#windows.close()
     await this.#letGo(this.#passing, { isKept: () => false })
     await this.flush().catch(error => {
       // Bits that are not on the disk cost a check at the next start, and perhaps a second download, not a wrong byte.
-      this.#log.warn({ infohash: this.metadata.infohash, pieces: this.#dirty.size, err: error }, 'verified pieces could not be saved')
+      this.#log.warn({ infohash: this.metadata.infohash, pieces: this.#saver.dirtyCount, err: error }, 'verified pieces could not be saved')
     })
     await this.#files.close()
     await this.#claims.close()
-    if (this.#dirty.size > 0 || this.#hasStaleBits || !this.#hasFolder) return
+    if (!this.#saver.isSaved || !this.#hasFolder) return
     await noteCleanEnd(this.directory).catch(error => {
       this.#log.warn({ infohash: this.metadata.infohash, err: error }, 'the clean end of a store could not be noted: its pieces will be checked')
     })
@@ -614,7 +609,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
     }
     // Only now: whoever hears of the layout offers none of these pieces any more.
     this.#setLayout(this.layout.files.filter(([index]) => index !== fileIndex))
-    this.#saveLater(saveIntervalMs)
+    this.#saver.later()
     await this.#windows.dismiss(fileIndex)
     await Promise.all(this.#leaving.values())
     try {
@@ -651,10 +646,8 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   /** A piece in a window loses its last wanted file. */
   #becomePassing (piece: PieceIndex): void {
     this.#passing.add(piece)
-    this.#dirty.delete(piece)
-    this.#suspect.delete(piece)
+    this.#saver.forget(piece, { isStale: true })
     this.#claims.set(piece, false)
-    this.#hasStaleBits = true
   }
 
   async #add (file: TorrentFile): Promise<void> {
@@ -781,8 +774,7 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
 
   #noteDirty (piece: PieceIndex): void {
     this.#files.noteWritten(piece)
-    this.#dirty.add(piece)
-    this.#saveLater(saveIntervalMs)
+    this.#saver.note(piece)
   }
 
   /** Before a piece is promised to anybody: from now on a kill leaves it. */
@@ -808,13 +800,11 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   #forget (piece: PieceIndex): boolean {
     if (!this.#completion.remove(piece)) return false
     this.#claims.set(piece, false)
-    if (!this.#passing.has(piece)) this.#hasStaleBits = true
-    this.#dirty.delete(piece)
-    this.#suspect.delete(piece)
+    this.#saver.forget(piece, { isStale: !this.#passing.has(piece) })
     this.#passing.delete(piece)
     this.#memory.delete(piece)
     this.#count(piece, -1)
-    for (const { fileIndex } of this.geometry.spansOf(piece)) this.#finishing.delete(fileIndex)
+    for (const { fileIndex } of this.geometry.spansOf(piece)) this.#saver.withdraw(fileIndex)
     return true
   }
 
@@ -876,24 +866,13 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   }
 
   #diskIsFull (error: unknown): void {
-    const now = performance.now()
-    if (this.#isDiskFull) {
-      this.#diskRetryAt = now + this.#diskRetryMs
-      return
-    }
-    const isAgain = now - this.#diskRetryAt < diskRetryMs.longest
-    this.#diskRetryMs = isAgain ? Math.min(2 * this.#diskRetryMs, diskRetryMs.longest) : diskRetryMs.first
-    this.#diskRetryAt = now + this.#diskRetryMs
-    this.#isDiskFull = true
-    this.#diskFullSince = now
+    if (!this.#pressure.refused()) return
     this.#log.warn({ infohash: this.metadata.infohash, err: error }, 'the disk is full: what readers wait for is kept in memory')
     this.#windows.refresh()
   }
 
-  /** `since`: when the write began that shows it. One that began before another failed shows nothing. */
   #diskTakes (since: number): void {
-    if (!this.#isDiskFull || since < this.#diskFullSince) return
-    this.#isDiskFull = false
+    if (!this.#pressure.took(since)) return
     this.#log.warn({ infohash: this.metadata.infohash }, 'the disk takes pieces again')
     this.#windows.refresh()
   }
@@ -948,79 +927,15 @@ export class PieceStore extends EventEmitter<{ verified: [piece: PieceIndex], dr
   }
 
   #lookIfFinished (fileIndex: number): void {
-    if (!this.isFinished(fileIndex) || this.#finished.has(fileIndex) || this.#finishing.has(fileIndex)) return
-    this.#finishing.add(fileIndex)
-    this.#saveLater(0)
+    if (!this.isFinished(fileIndex) || this.#finished.has(fileIndex) || this.#saver.isAnnounced(fileIndex)) return
+    this.#saver.announce(fileIndex)
   }
 
-  /** Sees to it that a save begins within this time, or that the one that waits already does. */
-  #saveLater (delayMs: number): void {
-    if (this.#closing !== null) return
-    if (this.#saveTimer !== null) {
-      if (delayMs > 0) return
-      clearTimeout(this.#saveTimer)
-    }
-    this.#saveTimer = setTimeout(() => {
-      this.flush().catch(error => {
-        this.#log.warn({ infohash: this.metadata.infohash, pieces: this.#dirty.size, err: error }, 'verified pieces could not be saved yet')
-      })
-    }, delayMs)
-  }
-
-  async #save (): Promise<void> {
-    if (this.#saveTimer !== null) clearTimeout(this.#saveTimer)
-    this.#saveTimer = null
-    if (this.#dirty.size === 0 && this.#finishing.size === 0 && !this.#hasStaleBits) return
-    const finishing = [...this.#finishing]
-    let pieces: PieceIndex[] = []
-    try {
-      await this.#rewriteSuspects()
-      // Bits of this moment, then the bytes, then these bits: what is verified meanwhile waits for the next time.
-      pieces = [...this.#dirty]
-      const completion = this.#completion.copy()
-      for (const piece of this.#passing) completion.remove(piece)
-      this.#dirty.clear()
-      this.#hasStaleBits = false
-      await this.#sync(pieces)
-      await completion.save(completionPath(this.directory))
-    } catch (error) {
-      for (const piece of pieces) this.#dirty.add(piece)
-      this.#hasStaleBits = true
-      this.#saveLater(retryIntervalMs)
-      // Not while it closes: it may be closed to make room.
-      if (isNoSpace(error) && this.#closing === null) await this.#room.makeRoom(this.geometry.pieceLength)
-      throw asCoded(error, 'STORE_FAILED')
-    }
-    if (this.#closing !== null) return
-    for (const fileIndex of finishing) {
-      if (!this.#finishing.delete(fileIndex)) continue
-      this.#finished.add(fileIndex)
-      this.emit('finished', fileIndex)
-    }
-  }
-
-  async #sync (pieces: readonly PieceIndex[]): Promise<void> {
-    try {
-      await this.#files.sync()
-    } catch (error) {
-      for (const piece of pieces) this.#suspect.add(piece)
-      throw error
-    }
-  }
-
-  /**
-   * After a failed sync the system may have given up what it could not write, and the next sync would succeed without
-   * it: such pieces are written once more before they are counted as saved.
-   */
-  async #rewriteSuspects (): Promise<void> {
-    for (const piece of [...this.#suspect]) {
-      // Its file may have been let go meanwhile.
-      if (!this.#suspect.has(piece)) continue
-      const bytes = await this.#files.readPiece(piece, 0, this.geometry.lengthOf(piece))
-      if (await this.#isRight(piece, bytes)) await this.#files.writePiece(piece, bytes)
-      else this.#drop(piece)
-      this.#suspect.delete(piece)
-    }
+  /** Writes a piece once more that a failed sync may have lost. */
+  async #rewrite (piece: PieceIndex): Promise<void> {
+    const bytes = await this.#files.readPiece(piece, 0, this.geometry.lengthOf(piece))
+    if (await this.#isRight(piece, bytes)) await this.#files.writePiece(piece, bytes)
+    else this.#drop(piece)
   }
 
   * #piecesOf (fileIndex: number): Generator<PieceIndex> {
