@@ -20,14 +20,14 @@ import { trackersOf } from './stremio-server-torrents.ts'
 import { admitted } from './stremio-server-urls.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import type { Hls, Open } from '../services/hls/hls.ts'
+import type { Hls, Open, Part } from '../services/hls/hls.ts'
 import type { MediaTrack } from '../services/media/probe.ts'
 
-/** Each answer is held in memory until its client has it: so many are made or sent at a time, the rest waits. */
-const ANSWERS_AT_A_TIME = 8
-const PIECE_BYTES = 1024 * 1024
+/** Each answer is held in memory until its client has it: so many times the largest segment at a time, the rest waits. */
+const HELD_SEGMENTS = 2
+const PIECE_BYTES = 64 * 1024
 /** A client that takes no piece for so long has gone. */
-const TAKE_MS = 60_000
+const TAKE_MS = 20_000
 /** An empty `styp` (ISO/IEC 14496-12 section 8.16.2): a segment may begin with one, and what has begun is waited for. */
 const segmentType = Buffer.concat([Buffer.from([0, 0, 0, 24]), Buffer.from('stypmsdh\0\0\0\0msdhmsix', 'latin1')])
 const missing = 'This server has no HLS: install ffmpeg (ffmpeg and ffprobe have to be on its PATH), and start it again.'
@@ -104,7 +104,7 @@ const preflightSchema = { tags, summary: 'Preflight: any page may play it', resp
 /** Files as HLS, for players that cannot play them as they are. */
 const stremioServerHls: FastifyPluginAsyncTypebox = async (fastify) => {
   const playbacks = new Playbacks()
-  const answers = new Slots(ANSWERS_AT_A_TIME)
+  const heldBytes = new Slots(HELD_SEGMENTS * (fastify.hls?.maxSegmentBytes ?? 0))
 
   fastify.addHook('onRoute', (route) => { route.config = { ...route.config, pages: isStremioPage } })
   fastify.addHook('onRequest', async (_request, reply) => { reply.headers({ ...corsHeaders, 'Cross-Origin-Resource-Policy': 'cross-origin', 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'no-store' }) })
@@ -161,17 +161,33 @@ const stremioServerHls: FastifyPluginAsyncTypebox = async (fastify) => {
     const { hls, open } = await begun(request, reply)
     reply.type(rendition.kind === 'subtitle' ? 'text/vtt; charset=utf-8' : `${rendition.kind}/mp4`)
     if (request.method === 'HEAD') return await reply.send()
-    return await playbacks.run(id, signalOf(reply), async (signal) => await answers.run(async () => {
-      const work = index === undefined ? hls.init(open, rendition, signal) : hls.segment(open, rendition, Number(index), signal)
+    return await playbacks.run(id, signalOf(reply), async (signal) => {
+      const part = index === undefined ? await hls.init(open, rendition, signal) : await hls.segment(open, rendition, Number(index), signal)
+      if (part === null) throw notFound('It has no such part.')
+      const work = held(part, signal)
       work.catch(() => { /* awaited below, unless the client goes first */ })
-      const canBegin = rendition.kind !== 'subtitle' && index !== undefined
-      const made = canBegin ? await race<Buffer | null | 'late'>(signal, async () => await work, async (signal) => { await pause(deadlines.mediaHeadersMs, signal); return 'late' }) : await work
-      if (made === null) throw notFound('It has no such part.')
-      if (made !== 'late') reply.header('Content-Length', made.length)
-      const gone = new AbortController()
-      return await sendBody(reply, pieces(made === 'late' ? work : made, gone), AbortSignal.any([signal, gone.signal]))
-    }, signal))
+      try {
+        const canBegin = rendition.kind !== 'subtitle' && index !== undefined
+        const made = canBegin ? await race<Held | 'late'>(signal, async () => await work, async (signal) => { await pause(deadlines.mediaHeadersMs, signal); return 'late' }) : await work
+        if (made !== 'late') reply.header('Content-Length', made.bytes.length)
+        const gone = new AbortController()
+        return await sendBody(reply, pieces(made === 'late' ? work : made, gone), AbortSignal.any([signal, gone.signal]))
+      } finally {
+        work.then(({ give }) => { give() }, () => { /* it holds nothing */ })
+      }
+    })
   })
+
+  /** Makes it when there is room for it, which is taken until it is given back. */
+  async function held ({ expectedBytes, make }: Part, signal: AbortSignal): Promise<Held> {
+    const give = await heldBytes.take(expectedBytes, signal)
+    try {
+      return { bytes: await make(signal), give }
+    } catch (error) {
+      give()
+      throw error
+    }
+  }
 
   for (const [path, params] of [['/hlsv2/probe', null], ['/hlsv2/:id/:file', masterSchema.params], ['/hlsv2/:id/:rendition/:file', segmentSchema.params]] as const) {
     fastify.options(path, { schema: { ...preflightSchema, ...params === null ? {} : { params } }, config: { access: 'public' } }, async (request, reply) => await reply.code(204).headers(preflightHeaders(request.headers)).send())
@@ -217,10 +233,14 @@ function describe ({ index, type, codec, language, title, isDefault, isForced, w
   return { id: index, index, track: type, codec, default: isDefault, forced: isForced, ...Object.fromEntries(Object.entries(known).filter(([, value]) => value !== null)) }
 }
 
-async function * pieces (work: Buffer | Promise<Buffer | null>, gone: AbortController): AsyncGenerator<Uint8Array, void, void> {
-  if (!Buffer.isBuffer(work)) yield segmentType
-  const bytes = await work
-  if (bytes === null) throw new CodedError('SOURCE_FAILED', 'it has no such part')
+interface Held {
+  readonly bytes: Buffer
+  readonly give: () => void
+}
+
+async function * pieces (work: Held | Promise<Held>, gone: AbortController): AsyncGenerator<Uint8Array, void, void> {
+  if (work instanceof Promise) yield segmentType
+  const { bytes } = await work
   for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
     const timer = setTimeout(() => { gone.abort(new CodedError('SOURCE_TIMEOUT', 'the client takes nothing')) }, TAKE_MS)
     try {

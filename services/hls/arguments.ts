@@ -1,5 +1,4 @@
-import { AAC_FRAMES, AAC_RATE, shiftOf } from './renditions.ts'
-import { TRANSCODED_BITS_PER_SECOND } from './playlists.ts'
+import { AAC_FRAMES, AAC_RATE, shiftOf, TRANSCODED_BITS_PER_SECOND } from './renditions.ts'
 import type { Media } from '../media/probe.ts'
 import type { Rendition } from './renditions.ts'
 

@@ -5,7 +5,7 @@ import { ffmpegArguments } from './arguments.ts'
 import { keyframesOf } from './keyframes.ts'
 import { beginsAnew, readInit, readSegment, readText } from './parts.ts'
 import { masterPlaylist, mediaPlaylist } from './playlists.ts'
-import { cutsOf, nameOf, renditionsFor } from './renditions.ts'
+import { bytesOf, cutsOf, nameOf, renditionsFor } from './renditions.ts'
 import type { Log } from '../log.ts'
 import type { Media, Probe } from '../media/probe.ts'
 import type { SourceFile } from '../source.ts'
@@ -20,6 +20,20 @@ export type Open = (signal: AbortSignal) => Promise<SourceFile>
 const FILES_KEPT = 50
 /** To find out about a file it is read here and there. */
 const FACTS_MS = 60_000
+
+/** The head of an mp4 of one track has 1 to 2 KB, and what the decoder needs. */
+const INIT_BYTES = 10_000
+
+/** A part of a rendition that can be had. */
+export interface Part {
+  /** What it may have, as far as anybody knows before it is made. */
+  readonly expectedBytes: number
+  /**
+   * The whole of it. Where its process fails, it is made once more from the file opened anew. Throws what kept the file from
+   * being read, SOURCE_FAILED, SOURCE_TIMEOUT, or the signal's reason.
+   */
+  readonly make: (signal: AbortSignal) => Promise<Buffer>
+}
 
 interface Facts {
   readonly media: Promise<Media | null>
@@ -42,6 +56,11 @@ export class Hls {
     this.#log = log
   }
 
+  /** No segment has more. */
+  get maxSegmentBytes (): number {
+    return this.#ffmpeg.maxOutputBytes
+  }
+
   /** Processes that run now. */
   get running (): number {
     return this.#ffmpeg.running
@@ -57,7 +76,7 @@ export class Hls {
     const file = await open(signal)
     const media = await abortable(this.#factsOf(file).media, signal)
     if (media === null) return null
-    const choice = renditionsFor(media, await this.#keyframes(file, media, signal), abilities, this.#ffmpeg.maxOutputBytes)
+    const choice = renditionsFor(media, await this.#keyframes(file, media, signal), abilities, this.maxSegmentBytes)
     const main = choice.video ?? choice.audio[0]
     if (main === undefined || cutsOf(media, main, await this.#keyframes(file, media, signal)) === null) return null
     return masterPlaylist(media, choice, query)
@@ -69,29 +88,34 @@ export class Hls {
     return plan === null ? null : mediaPlaylist(rendition, plan.cuts, query)
   }
 
-  /** What stands before the segments; null: this file has no such rendition. Throws as `segment` does. */
-  async init (open: Open, rendition: Rendition, signal: AbortSignal): Promise<Buffer | null> {
+  /** What stands before the segments; null: this file has no such rendition. Throws as a part does when it is made. */
+  async init (open: Open, rendition: Rendition, signal: AbortSignal): Promise<Part | null> {
     const file = await open(signal)
     const plan = await this.#plan(file, rendition, signal)
     if (plan === null || rendition.kind === 'subtitle') return null
     const { inits } = this.#factsOf(file)
     const name = nameOf(rendition)
-    const kept = inits.get(name) ?? this.#make(open, file, plan.media, rendition, spanOf(plan, 0), async (output) => await readInit(output), this.#closing.signal)
-    inits.set(name, kept)
-    kept.catch(() => { inits.delete(name) })
-    return await abortable(kept, signal)
+    return {
+      expectedBytes: INIT_BYTES,
+      make: async (signal) => {
+        const kept = inits.get(name) ?? this.#make(open, file, plan.media, rendition, spanOf(plan, 0), async (output) => await readInit(output), this.#limit())
+        inits.set(name, kept)
+        kept.catch(() => { inits.delete(name) })
+        return await abortable(kept, signal)
+      }
+    }
   }
 
-  /**
-   * A segment, whole; null: there is no such. Where its process fails, it is made once more from the file opened anew. Throws
-   * what kept the file from being read, SOURCE_FAILED, SOURCE_TIMEOUT, or the signal's reason.
-   */
-  async segment (open: Open, rendition: Rendition, index: number, signal: AbortSignal): Promise<Buffer | null> {
+  /** A segment; null: there is no such. Throws what keeps the file from being read, or the signal's reason. */
+  async segment (open: Open, rendition: Rendition, index: number, signal: AbortSignal): Promise<Part | null> {
     const file = await open(signal)
     const plan = await this.#plan(file, rendition, signal)
     if (plan === null || index >= plan.cuts.length - 1) return null
     const span = spanOf(plan, index)
-    return await this.#make(open, file, plan.media, rendition, span, async (output) => rendition.kind === 'subtitle' ? await readText(output, span) : await readSegment(output, rendition, span, index + 1), signal)
+    return {
+      expectedBytes: bytesOf(plan.media, rendition, span.end - span.start),
+      make: async (signal) => await this.#make(open, file, plan.media, rendition, span, async (output) => rendition.kind === 'subtitle' ? await readText(output, span) : await readSegment(output, rendition, span, index + 1), signal)
+    }
   }
 
   async close (): Promise<void> {

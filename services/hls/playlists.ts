@@ -1,10 +1,8 @@
 import { codecOf } from './codecs.ts'
-import { nameOf, PEAK } from './renditions.ts'
+import { nameOf, PEAK, TRANSCODED_BITS_PER_SECOND } from './renditions.ts'
 import type { Media, MediaTrack } from '../media/probe.ts'
 import type { Choice, Rendition } from './renditions.ts'
 
-/** What is transcoded has this rate at most. */
-export const TRANSCODED_BITS_PER_SECOND = 6_000_000
 const AUDIO_BITS_PER_SECOND = 200_000
 
 /**

@@ -28,6 +28,8 @@ export interface Choice {
 const COPIED_SECONDS = 6
 /** Each is held in memory until the player has it: of much in a second there is less of it. */
 const COPIED_BYTES = 8 * 1024 * 1024
+/** What is transcoded has this rate at most. */
+export const TRANSCODED_BITS_PER_SECOND = 6_000_000
 /** What a copied video takes at its peak, as far as anybody knows: so many times the container's mean. */
 export const PEAK = 1.5
 /** Frames of 1024 samples at 48 kHz, so that segments of AAC end where frames do. */
@@ -55,7 +57,7 @@ const textCodecs: ReadonlySet<string> = new Set(['subrip', 'ass', 'ssa', 'mov_te
 export function renditionsFor (media: Media, keyframes: readonly number[] | null, abilities: Abilities, mostBytes = Infinity): Choice {
   const video = media.tracks.find(({ type, isPicture }) => type === 'video' && !isPicture)
   const sounds = media.tracks.filter(({ type }) => type === 'audio')
-  const isCopied = video !== undefined && canCopyVideo(video, media, keyframes, abilities) && bytesOfSegments(media, cutsOf(media, { kind: 'video', track: video.index, maxWidth: 'copy' }, keyframes) ?? []) <= mostBytes
+  const isCopied = video !== undefined && canCopyVideo(video, media, keyframes, abilities) && bytesOf(media, copiedVideo(video), longestOf(cutsOf(media, copiedVideo(video), keyframes) ?? [])) <= mostBytes
   // Players switch between sounds of one codec: it is that of all of them, or it is AAC.
   const isOneCodec = new Set(sounds.map(({ codec }) => codec)).size === 1
   return {
@@ -95,10 +97,21 @@ export function shiftOf ({ startSeconds }: Media): number {
   return Math.abs(startSeconds) > 0.5 ? startSeconds : 0
 }
 
-/** What the longest of the segments between these cuts may have of a copied video. */
-function bytesOfSegments ({ bitsPerSecond }: Media, cuts: readonly number[]): number {
-  const longest = cuts.slice(1).reduce((most, cut, index) => Math.max(most, cut - (cuts[index] ?? 0)), 0)
-  return longest * (bitsPerSecond ?? 0) * PEAK / 8
+/** What so many seconds of a rendition may have at most, as far as anybody knows before they are made. */
+export function bytesOf (media: Media, rendition: Rendition, seconds: number): number {
+  const isCopied = rendition.kind === 'video' ? rendition.maxWidth === 'copy' : rendition.kind === 'audio' && rendition.channels === 'copy'
+  const { bitsPerSecond: mean } = media
+  if (rendition.kind === 'video') return seconds * (isCopied ? (mean ?? 0) * PEAK : TRANSCODED_BITS_PER_SECOND) / 8
+  // Six channels without loss.
+  return seconds * (isCopied ? Math.min((mean ?? 0) * PEAK, 6_000_000) : 400_000) / 8
+}
+
+function copiedVideo ({ index }: MediaTrack): Rendition {
+  return { kind: 'video', track: index, maxWidth: 'copy' }
+}
+
+function longestOf (cuts: readonly number[]): number {
+  return cuts.slice(1).reduce((most, cut, index) => Math.max(most, cut - (cuts[index] ?? 0)), 0)
 }
 
 /** As addresses have it. */
