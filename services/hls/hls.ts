@@ -5,7 +5,7 @@ import { ffmpegArguments } from './arguments.ts'
 import { keyframesOf } from './keyframes.ts'
 import { beginsAnew, readInit, readSegment, readText } from './parts.ts'
 import { masterPlaylist, mediaPlaylist } from './playlists.ts'
-import { bytesOf, cutsOf, nameOf, renditionsFor } from './renditions.ts'
+import { mostBytesOf, cutsOf, nameOf, renditionsFor } from './renditions.ts'
 import type { Log } from '../log.ts'
 import type { Media, Probe } from '../media/probe.ts'
 import type { SourceFile } from '../source.ts'
@@ -113,7 +113,7 @@ export class Hls {
     if (plan === null || index >= plan.cuts.length - 1) return null
     const span = spanOf(plan, index)
     return {
-      expectedBytes: bytesOf(plan.media, rendition, span.end - span.start),
+      expectedBytes: mostBytesOf(plan.media, rendition, span.end - span.start),
       make: async (signal) => await this.#make(open, file, plan.media, rendition, span, async (output) => rendition.kind === 'subtitle' ? await readText(output, span) : await readSegment(output, rendition, span, index + 1), signal)
     }
   }

@@ -1,3 +1,4 @@
+import { CodedError } from '../errors.ts'
 import { matroskaKeyframes } from './matroska-index.ts'
 import { mp4Keyframes } from './mp4-index.ts'
 import type { SourceFile } from '../source.ts'
@@ -7,16 +8,19 @@ export type ReadAt = (position: number, lengthBytes: number) => Promise<Buffer>
 
 /** Headers of boxes and elements are small and stand together: so much is read at a time, and the latest is kept. */
 const BLOCK_BYTES = 64 * 1024
+/** Each is kept in memory with what is known of a file: 48 hours with one a second. Films have a tenth of that. */
+const MAX_KEYFRAMES = 200_000
 
 /**
  * When the keyframes of the first video track are shown, in seconds, in order, from the index that the container has; null: it
- * has none that is understood. Throws what reading throws.
+ * has none that is understood, or too many. Throws what reading throws.
  *
  * @param format FFmpeg's name of the container.
  */
 export async function keyframesOf (file: SourceFile, format: string, signal: AbortSignal): Promise<number[] | null> {
   const index = format === 'matroska' ? matroskaKeyframes : format === 'mov' ? mp4Keyframes : null
-  return index === null ? null : await index(readerOf(file, signal), file.lengthBytes)
+  const times = index === null ? null : await index(readerOf(file, signal), file.lengthBytes)
+  return times === null || times.length > MAX_KEYFRAMES ? null : times
 }
 
 function readerOf (file: SourceFile, signal: AbortSignal): ReadAt {
@@ -31,9 +35,11 @@ function readerOf (file: SourceFile, signal: AbortSignal): ReadAt {
   }
 }
 
-/** A copy of the bytes of an inclusive range. */
-export async function bytesOf (file: SourceFile, start: number, end: number, signal: AbortSignal): Promise<Buffer> {
+/** A copy of the bytes of an inclusive range. Throws SOURCE_FAILED where there are fewer, or what reading throws. */
+async function bytesOf (file: SourceFile, start: number, end: number, signal: AbortSignal): Promise<Buffer> {
   const chunks: Buffer[] = []
   if (end >= start) for await (const chunk of file.read({ start, end }, signal)) chunks.push(Buffer.from(chunk))
-  return Buffer.concat(chunks)
+  const bytes = Buffer.concat(chunks)
+  if (bytes.length !== Math.max(0, end - start + 1)) throw new CodedError('SOURCE_FAILED', `${file.name} has fewer bytes than it says`)
+  return bytes
 }

@@ -50,8 +50,12 @@ export function masterPlaylist (media: Media, { video, audio, subtitles }: Choic
   return `${lines.join('\n')}\n`
 }
 
-/** A media playlist (RFC 8216 section 4.3.3) of all segments between these cuts, in seconds. */
-export function mediaPlaylist (rendition: Rendition, cuts: readonly number[], query: string): string {
+/** Addresses may be long, and films, too. */
+const MAX_PLAYLIST_BYTES = 16 * 1024 * 1024
+
+/** A media playlist (RFC 8216 section 4.3.3) of all segments between these cuts, in seconds; null: it would be too long. */
+export function mediaPlaylist (rendition: Rendition, cuts: readonly number[], query: string): string | null {
+  if (cuts.length * (query.length + 50) > MAX_PLAYLIST_BYTES) return null
   const name = nameOf(rendition)
   const lengths = cuts.slice(1).map((cut, index) => cut - (cuts[index] ?? 0))
   const kind = rendition.kind === 'subtitle' ? 'vtt' : 'm4s'

@@ -57,7 +57,7 @@ const textCodecs: ReadonlySet<string> = new Set(['subrip', 'ass', 'ssa', 'mov_te
 export function renditionsFor (media: Media, keyframes: readonly number[] | null, abilities: Abilities, mostBytes = Infinity): Choice {
   const video = media.tracks.find(({ type, isPicture }) => type === 'video' && !isPicture)
   const sounds = media.tracks.filter(({ type }) => type === 'audio')
-  const isCopied = video !== undefined && canCopyVideo(video, media, keyframes, abilities) && bytesOf(media, copiedVideo(video), longestOf(cutsOf(media, copiedVideo(video), keyframes) ?? [])) <= mostBytes
+  const isCopied = video !== undefined && canCopyVideo(video, media, keyframes, abilities) && mostBytesOf(media, copiedVideo(video), longestOf(cutsOf(media, copiedVideo(video), keyframes) ?? [])) <= mostBytes
   // Players switch between sounds of one codec: it is that of all of them, or it is AAC.
   const isOneCodec = new Set(sounds.map(({ codec }) => codec)).size === 1
   return {
@@ -98,7 +98,7 @@ export function shiftOf ({ startSeconds }: Media): number {
 }
 
 /** What so many seconds of a rendition may have at most, as far as anybody knows before they are made. */
-export function bytesOf (media: Media, rendition: Rendition, seconds: number): number {
+export function mostBytesOf (media: Media, rendition: Rendition, seconds: number): number {
   const isCopied = rendition.kind === 'video' ? rendition.maxWidth === 'copy' : rendition.kind === 'audio' && rendition.channels === 'copy'
   const { bitsPerSecond: mean } = media
   if (rendition.kind === 'video') return seconds * (isCopied ? (mean ?? 0) * PEAK : TRANSCODED_BITS_PER_SECOND) / 8

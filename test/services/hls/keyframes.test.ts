@@ -1,8 +1,10 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { keyframesOf } from '../../../services/hls/keyframes.ts'
 import { matroskaKeyframes } from '../../../services/hls/matroska-index.ts'
 import { mp4Keyframes } from '../../../services/hls/mp4-index.ts'
 import type { ReadAt } from '../../../services/hls/keyframes.ts'
+import type { SourceFile } from '../../../services/source.ts'
 
 /** An EBML element with a size of eight bytes. */
 function element (id: string, ...parts: readonly Buffer[]): Buffer {
@@ -73,6 +75,20 @@ t.test('the keyframes of an mkv are those that its Cues have of the first video,
   t.same(await matroskaKeyframes(read, bytes.length), [0, 2.5, 5, 7.5])
   const at = bytes.indexOf(Buffer.from('1f43b675', 'hex'))
   t.notOk(ranges.some(([start, length]) => start < at + 1000 && start + length > at + 100), 'only the head of the cluster')
+})
+
+t.test('an index of a million keyframes is none, and a file that is shorter than it says fails', async (t) => {
+  const { signal } = new AbortController()
+  const fileOf = (bytes: Buffer, lengthBytes = bytes.length): SourceFile => ({ source: 'test', name: 'film.mkv', lengthBytes, etag: '"x"', lastModified: null, isVerified: true, isLocal: true, async * read ({ start, end }) { yield bytes.subarray(start, end + 1) } })
+  const one = element('bb', number('b3', 0), element('b7', number('f7', 2)))
+  const many = (count: number): Buffer => {
+    const all = Buffer.alloc(count * one.length, one)
+    for (let index = 0; index < count; index++) all.writeUIntBE(index, index * one.length + 18, 6)
+    return Buffer.concat([ebml, element('18538067', info, tracks, element('1c53bb6b', all))])
+  }
+  t.equal((await keyframesOf(fileOf(many(1000)), 'matroska', signal))?.length, 1000)
+  t.equal(await keyframesOf(fileOf(many(250_000)), 'matroska', signal), null)
+  await t.rejects(keyframesOf(fileOf(matroska().subarray(0, 100), 5000), 'matroska', signal), { code: 'SOURCE_FAILED', message: 'film.mkv has fewer bytes than it says' })
 })
 
 t.test('an mkv without Cues has no index', async (t) => {

@@ -87,6 +87,13 @@ t.test('a media playlist is as long as the film, and no segment is longer than i
   t.notMatch(mediaPlaylist({ kind: 'subtitle', track: 3 }, [0, 12], ''), 'EXT-X-MAP')
 })
 
+t.test('a playlist that would fill the memory, for its address is long and so is the film, is none', async (t) => {
+  const cuts = cutsOf(mediaOf([track], { durationSeconds: 47 * 3600 }), { kind: 'video', track: 0, maxWidth: 1920 }, null) ?? []
+  t.equal(cuts.length, 42_301)
+  t.equal(mediaPlaylist({ kind: 'video', track: 0, maxWidth: 1920 }, cuts, '?'.padEnd(8000, 'x')), null)
+  t.match(mediaPlaylist({ kind: 'video', track: 0, maxWidth: 1920 }, cuts, '?'.padEnd(100, 'x')), /42299\.m4s/)
+})
+
 t.test('CODECS says what RFC 6381 and the codecs themselves want', async (t) => {
   const copied = (more: Partial<MediaTrack>): string | null => codecOf({ ...track, ...more }, { kind: 'video', track: 0, maxWidth: 'copy' })
   t.equal(copied({}), 'avc1.640029')
