@@ -40,6 +40,8 @@ const TRANSCODED_SECONDS = 4
 const TEXT_SECONDS = 12
 /** An index with such a gap does not tell of each keyframe, or there are none: one segment would be half the film. */
 const MAX_KEYFRAME_GAP_SECONDS = 30
+/** Of copied sound, before it begins and after it ends. */
+const MAX_SILENCE_SECONDS = 1
 /** What is left at the end belongs to the segment before. */
 const LEAST_SECONDS = 0.5
 
@@ -140,9 +142,17 @@ function canCopyVideo (video: MediaTrack, media: Media, keyframes: readonly numb
   return (keyframes[0] ?? 0) < MAX_KEYFRAME_GAP_SECONDS && gaps.every((gap) => gap <= MAX_KEYFRAME_GAP_SECONDS)
 }
 
-function canCopyAudio ({ codec, channels }: MediaTrack, { demuxer }: Media, isOneCodec: boolean, { audioCodecs, maxAudioChannels, isForced }: Abilities): boolean {
+function canCopyAudio (sound: MediaTrack, media: Media, isOneCodec: boolean, { audioCodecs, maxAudioChannels, isForced }: Abilities): boolean {
+  const { codec, channels } = sound
   // Others have frames with heads of their own, and their video is transcoded anyway.
-  return !isForced && (demuxer === 'matroska' || demuxer === 'mov') && (isOneCodec || codec === 'aac') && copiedAudio.has(codec) && audioCodecs.includes(codec) && channels !== null && channels <= maxAudioChannels
+  const isPlain = media.demuxer === 'matroska' || media.demuxer === 'mov'
+  return !isForced && isPlain && !hasSilence(sound, media) && (isOneCodec || codec === 'aac') && copiedAudio.has(codec) && audioCodecs.includes(codec) && channels !== null && channels <= maxAudioChannels
+}
+
+/** Is there a while of the film in which this track has nothing? Players stop there, or leave it out; sound of our own is silent. */
+function hasSilence ({ startSeconds, durationSeconds }: MediaTrack, media: Media): boolean {
+  const end = durationSeconds !== null && durationSeconds > 0 ? durationSeconds : media.durationSeconds ?? 0
+  return (startSeconds ?? 0) - media.startSeconds > MAX_SILENCE_SECONDS || end < (media.durationSeconds ?? 0) - MAX_SILENCE_SECONDS
 }
 
 function channelsFor ({ channels }: MediaTrack, { maxAudioChannels }: Abilities): number {

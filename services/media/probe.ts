@@ -28,6 +28,8 @@ export interface MediaTrack {
   readonly pixelFormat: string | null
   /** Frames are shown in another order than they stand in the file. */
   readonly isReordered: boolean
+  /** When the first of this track is to be seen or heard. */
+  readonly startSeconds: number | null
   /** Of this track alone. */
   readonly durationSeconds: number | null
   readonly channels: number | null
@@ -51,7 +53,7 @@ export interface Media {
 const PROBES_AT_A_TIME = 2
 const PROBE_MS = 30_000
 const MAX_OUTPUT_BYTES = 1_000_000
-const shown = 'format=format_name,duration,start_time,bit_rate:stream=index,codec_type,codec_name,profile,level,width,height,avg_frame_rate,pix_fmt,has_b_frames,channels,sample_rate,duration:stream_tags=language,title,DURATION:stream_disposition=default,forced,attached_pic'
+const shown = 'format=format_name,duration,start_time,bit_rate:stream=index,codec_type,codec_name,profile,level,width,height,avg_frame_rate,pix_fmt,has_b_frames,channels,sample_rate,start_time,duration:stream_tags=language,title,DURATION:stream_disposition=default,forced,attached_pic'
 
 /** What media files consist of, as ffprobe tells it. */
 export class Probe {
@@ -175,6 +177,7 @@ function trackOf (stream: unknown): MediaTrack[] {
     frameRate: Number(frames) > 0 && Number(seconds) > 0 ? Number(frames) / Number(seconds) : null,
     pixelFormat: textOf(more['pix_fmt']),
     isReordered: more['has_b_frames'] !== 0,
+    startSeconds: numberOf(more['start_time']),
     durationSeconds: numberOf(more['duration']) ?? secondsOf(tagged),
     channels: numberOf(more['channels']),
     sampleRate: numberOf(more['sample_rate'])

@@ -7,7 +7,7 @@ import { cutsOf, nameOf, renditionNamed, renditionsFor } from '../../../services
 import type { Media, MediaTrack } from '../../../services/media/probe.ts'
 import type { Abilities, Rendition } from '../../../services/hls/renditions.ts'
 
-const track: MediaTrack = { index: 0, type: 'video', codec: 'h264', language: null, title: null, isDefault: false, isForced: false, isPicture: false, profile: 'High', level: 41, width: 1920, height: 1080, frameRate: 24, pixelFormat: 'yuv420p', isReordered: true, durationSeconds: null, channels: null, sampleRate: null }
+const track: MediaTrack = { index: 0, type: 'video', codec: 'h264', language: null, title: null, isDefault: false, isForced: false, isPicture: false, profile: 'High', level: 41, width: 1920, height: 1080, frameRate: 24, pixelFormat: 'yuv420p', isReordered: true, startSeconds: 0, durationSeconds: null, channels: null, sampleRate: null }
 const sound: MediaTrack = { ...track, index: 1, type: 'audio', codec: 'aac', profile: 'LC', channels: 2, sampleRate: 48_000, width: null, height: null, frameRate: null, level: null }
 const text: MediaTrack = { ...track, index: 3, type: 'subtitle', codec: 'subrip', language: 'heb' }
 const abilities: Abilities = { videoCodecs: ['h264', 'h265', 'hevc'], audioCodecs: ['aac', 'ac3'], maxAudioChannels: 2, isForced: false, maxWidth: 1920 }
@@ -37,6 +37,9 @@ t.test('what the player knows is copied, the rest is transcoded', async (t) => {
   t.equal(chosen([{ ...sound, codec: 'mp3' }], { audioCodecs: ['mp3'] }), 'audio1-aac-2')
   t.equal(chosen([{ ...sound, codec: 'ac3' }, { ...sound, index: 2 }]), 'audio1-aac-2 audio2-copy', 'one codec for all that can be chosen')
   t.equal(chosen([track, sound], {}, keyframes, { demuxer: 'mpegts' }), 'video0-copy audio1-aac-2')
+  t.equal(chosen([track, { ...sound, startSeconds: 0.5, durationSeconds: 49.5 }]), 'video0-copy audio1-copy')
+  t.equal(chosen([track, { ...sound, startSeconds: 5 }]), 'video0-copy audio1-aac-2', 'sound that begins late, with silence before it')
+  t.equal(chosen([track, { ...sound, durationSeconds: 40 }]), 'video0-copy audio1-aac-2', 'sound that ends early, with silence behind it')
   t.equal(chosen([{ ...track, isPicture: true }, sound]), 'audio1-copy', 'a cover is no video')
   t.equal(chosen([track, { ...text, codec: 'hdmv_pgs_subtitle' }]), 'video0-copy')
 })
