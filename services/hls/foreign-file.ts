@@ -24,7 +24,14 @@ export async function openForeign (url: URL, fetcher: Fetcher, signal: AbortSign
       const part = await ask(url, range, fetcher, signal)
       try {
         if (part.size !== size || part.validator !== validator) throw new CodedError('FILE_CHANGED', `${url.host} has another file there now`)
-        yield * part.reply.body
+        let left = range.end - range.start + 1
+        for await (const chunk of part.reply.body) {
+          left -= chunk.length
+          // One that never ends would fill the memory of whoever waits for the end.
+          if (left < 0) throw new CodedError('SOURCE_FAILED', `${url.host} sends more than it was asked for`)
+          yield chunk
+        }
+        if (left > 0) throw new CodedError('SOURCE_FAILED', `${url.host} sends less than it was asked for`)
       } finally {
         part.reply.discard()
       }
