@@ -217,7 +217,6 @@ function shown (value: unknown): string {
 }
 
 function titleOf (status: number): string {
-  if (status >= 500) return status === 503 ? 'Service unavailable' : 'Internal server error'
   const [first = 'E', ...rest] = STATUS_CODES[status] ?? 'Error'
   return first + rest.join('').replace(/(?<= )[A-Z](?=[a-z])/g, (letter) => letter.toLowerCase())
 }

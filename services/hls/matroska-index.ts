@@ -24,7 +24,7 @@ const ids = {
 
 const VIDEO = 1
 /** More of one element is not read into memory. */
-const MAX_ELEMENT_BYTES = 16 * 1024 * 1024
+const MAX_ELEMENT_BYTES = 4 * 1024 * 1024
 /** Elements of the segment that are looked at before the clusters. */
 const MAX_ELEMENTS = 100
 
