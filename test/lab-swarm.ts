@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import type { LabHost } from './lab.ts'
 import { startServer } from './server-process.ts'
 import type { ServerProcess } from './server-process.ts'
-import { startSeederOf, temporaryDirectory } from './testnet.ts'
+import { startSeederOf, temporaryDirectory, until } from './testnet.ts'
 import type { SeederChoices, TestSeeder, TestTorrent } from './testnet.ts'
 
 /** BitTorrent in the laboratory: our server and libtorrent on its hosts. All listen for BitTorrent on port 6881. */
@@ -46,4 +46,17 @@ export async function askOn (t: Test, host: LabHost, path: string, limitSeconds:
   const text = await host.run('curl', ['-s', '-m', String(limitSeconds), '-o', file, '-w', format, `http://127.0.0.1:11470${path}`], { limitMs: (limitSeconds + 5) * 1_000 })
   const [status, firstByte, total, source = ''] = text.split(' ')
   return { status: Number(status), firstByte: Number(firstByte), total: Number(total), source, body: await readFile(file).catch(() => Buffer.alloc(0)) }
+}
+
+/** Resolves when the server on this host has its ports: a peer that comes before is turned away, and may not come back for a minute. */
+export async function swarmReadyOn (t: Test, host: LabHost): Promise<void> {
+  await until('its ports are open', async () => {
+    const { status, body } = await askOn(t, host, '/api/network', 5)
+    return status === 200 && JSON.parse(body.toString()).data.ports.utp !== null
+  })
+}
+
+/** Resolves when the server on this host runs this torrent, for the same reason. */
+export async function torrentOn (t: Test, host: LabHost, infohash: string): Promise<void> {
+  await until('it runs the torrent', async () => (await askOn(t, host, `/api/torrents/${infohash}`, 5)).status === 200)
 }

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { startLab } from '../lab.ts'
-import { askOn, startSeederOn, startServerOn, torrentPort } from '../lab-swarm.ts'
+import { askOn, startSeederOn, startServerOn, swarmReadyOn, torrentOn, torrentPort } from '../lab-swarm.ts'
 import { makeTorrent, testBytes, testWith, until } from '../testnet.ts'
 
 testWith(t, 'our server introduces two libtorrent peers behind port restricted NATs to each other', async (t) => {
@@ -11,7 +11,9 @@ testWith(t, 'our server introduces two libtorrent peers behind port restricted N
   await startServerOn(t, host, { UPLOAD_LIMIT: '10', DOWNLOAD_LIMIT: '10', HTTP_ALLOW_PRIVATE_NETWORKS: 'false' })
   const peers = [`${host.address}:${torrentPort}`]
   const [home, otherHome] = [await lab.host({ nat: 'port restricted' }), await lab.host({ nat: 'port restricted' })]
+  await swarmReadyOn(t, host)
   host.spawn('curl', ['-s', '-o', '/dev/null', `http://127.0.0.1:11470/stream/proxy/${film.infohash}`])
+  await torrentOn(t, host, film.infohash)
   // One that dialled, too, might get in without any introduction.
   const seeder = await startSeederOn(t, home, [film], { peers, waitsAsSeed: true, connectTimeoutSeconds: 2 })
   await until('we have the seeder', async () => (await seeder.counts()).connected.length === 1)
@@ -31,7 +33,9 @@ testWith(t, 'a good connection survives our own dial to the same peer', async (t
   const [host, home] = [await lab.host(), await lab.host({ nat: 'port restricted' })]
   // Its NAT drops our dial, which is still under way when it dials us.
   await startServerOn(t, host, { HTTP_ALLOW_PRIVATE_NETWORKS: 'false', STATIC_PEERS: `${home.publicAddress}:${torrentPort}` })
+  await swarmReadyOn(t, host)
   const watching = askOn(t, host, `/stream/proxy/${film.infohash}`, 60)
+  await torrentOn(t, host, film.infohash)
   const seeder = await startSeederOn(t, home, [film], { peers: [`${host.address}:${torrentPort}`], uploadLimit: 250_000, keepsRedundant: true })
   await until('we have the seeder', async () => (await seeder.counts()).connected.length > 0)
   const { status, body } = await watching

@@ -14,7 +14,7 @@ import { makeTorrent, startSeeder, temporaryDirectory, testBytes, testWith, unti
 import type { TestSeeder, TestTorrent } from '../../testnet.ts'
 import type { Test } from 'tap'
 
-const killsInAll = amount('SOAK_KILLS', 12)
+const killsInAll = amount('SOAK_KILLS', 8)
 /** After so many the torrent would be whole, and nothing left to lose: the next round has a new one. */
 const killsPerRound = 10
 const pieceLength = 65_536

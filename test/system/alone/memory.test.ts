@@ -17,7 +17,7 @@ import { startSeederOf, temporaryDirectory, testWith } from '../../testnet.ts'
 import { listenOnLoopback } from '../../loopback.ts'
 import type { Test } from 'tap'
 
-const seconds = amount('SOAK_MEMORY_SECONDS', 20)
+const seconds = amount('SOAK_MEMORY_SECONDS', 15)
 const limitMb = 512
 const readerCount = 20
 const pieceLength = 32 * 1024 * 1024

@@ -19,7 +19,7 @@ const placedHash = 'dd8255ecdc7ca55fb0bbf81323d87062db1f6d1c'
 /** Knows nobody outside this machine. */
 const alone = { API_TOKEN: 'a-token-of-the-panel', TRACKERS: 'none', DHT_BOOTSTRAP: 'none', STUN_SERVERS: 'none', TORRENT_METADATA_URLS: 'none', HTTP_ALLOW_PRIVATE_NETWORKS: 'true', TORRENT_PORT: '0' }
 
-const seconds = amount('SOAK_PANEL_SECONDS', 60)
+const seconds = amount('SOAK_PANEL_SECONDS', 45)
 const directory = await temporaryDirectory(t)
 const placed = testBytes(3_000_000, 'placed')
 
