@@ -59,8 +59,8 @@ export interface StreamChoice {
  * NothingServes before anything was sent.
  */
 export async function sendStream (request: FastifyRequest, reply: FastifyReply, asked: StreamRequest, { isDownload, alt = [], wish = null }: StreamChoice): Promise<unknown> {
-  const { sources, nextVideos } = request.server
-  const signal = AbortSignal.any([signalOfReply(reply), sources.closing])
+  const { nextVideos } = request.server
+  const signal = signalOfAnswer(reply)
   request.log.debug({ infohash: asked.infohash }, `[Hybrid] Getting stream for ${asked.infohash}`)
   const { wanted, walked } = alt.length === 0 ? await openWished(request, asked, wish, signal) : await openFirst(request, asked, alt, wish, signal)
   const fields = { infohash: wanted.infohash }
@@ -146,6 +146,11 @@ export function signalOfReply (reply: FastifyReply): AbortSignal {
   const controller = new AbortController()
   reply.raw.once('close', () => { controller.abort() })
   return controller.signal
+}
+
+/** As signalOfReply; it aborts, too, when the server closes. */
+export function signalOfAnswer (reply: FastifyReply): AbortSignal {
+  return AbortSignal.any([signalOfReply(reply), reply.server.sources.closing])
 }
 
 /** What caches may keep: bytes that were checked are the torrent's for ever; by a signed URL (`secondsLeft`) only while that counts. */

@@ -3,21 +3,22 @@ import { askingOf } from '../plugins/access.ts'
 import { answerStreamError, refuse } from '../plugins/errors.ts'
 import { pause, race } from '../services/deadline.ts'
 import { deadlines } from '../services/deadlines.ts'
+import { openForeign } from '../services/download/foreign-file.ts'
 import { CodedError } from '../services/errors.ts'
-import { openForeign } from '../services/hls/foreign-file.ts'
 import { Playbacks } from '../services/hls/playbacks.ts'
 import { renditionNamed } from '../services/hls/renditions.ts'
 import { corsHeaders, preflightHeaders } from '../services/http/cors.ts'
 import { Slots } from '../services/slots.ts'
 import { isStremioPage } from '../services/stremio-server/origins.ts'
+import { relayHeaders } from './relay-headers.ts'
 import { errors, listOf, mockHash, nullable, oneOf } from './schemas.ts'
 import { sendBody } from './send-body.ts'
-import { isYes, signalOfReply, wantedOf } from './stream-request.ts'
+import { isYes, signalOfAnswer, wantedOf } from './stream-request.ts'
 import { corsHeaders as corsSchema, preflightAnswers } from './stream-schemas.ts'
 import { fileIndexAsked } from './stremio-server-files.ts'
 import { serverTags as tags } from './stremio-server-schemas.ts'
 import { trackersOf } from './stremio-server-torrents.ts'
-import { admitted } from './stremio-server-urls.ts'
+import { admitted, fetched } from './stremio-server-urls.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { Hls, Open, Part } from '../services/hls/hls.ts'
@@ -117,7 +118,7 @@ const stremioServerHls: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.get('/hlsv2/probe', { schema: probeSchema, config: { access: 'public' } }, async (request, reply) => {
     const { hls, open } = await begun(request, reply)
-    const media = await hls.media(open, signalOf(reply))
+    const media = await hls.media(open, signalOfAnswer(reply))
     if (media === null) throw notFound('This is no media that is let in.')
     return {
       format: { name: media.format, duration: media.durationSeconds },
@@ -148,7 +149,7 @@ const stremioServerHls: FastifyPluginAsyncTypebox = async (fastify) => {
       isForced: isYes(query.forceTranscoding),
       maxWidth: fastify.stremioSettings.values.transcodeMaxWidth
     }
-    const text = await playbacks.run(id, signalOf(reply), async (signal) => rendition === null ? await hls.master(open, abilities, carried, signal) : await hls.playlist(open, rendition, carried, signal))
+    const text = await playbacks.run(id, signalOfAnswer(reply), async (signal) => rendition === null ? await hls.master(open, abilities, carried, signal) : await hls.playlist(open, rendition, carried, signal))
     if (text === null) throw notFound('This is no media that can be had as HLS, or it has no such track.')
     return await reply.type(playlistType).send(text)
   })
@@ -161,7 +162,7 @@ const stremioServerHls: FastifyPluginAsyncTypebox = async (fastify) => {
     const { hls, open } = await begun(request, reply)
     reply.type(rendition.kind === 'subtitle' ? 'text/vtt; charset=utf-8' : `${rendition.kind}/mp4`)
     if (request.method === 'HEAD') return await reply.send()
-    return await playbacks.run(id, signalOf(reply), async (signal) => {
+    return await playbacks.run(id, signalOfAnswer(reply), async (signal) => {
       const part = index === undefined ? await hls.init(open, rendition, signal) : await hls.segment(open, rendition, Number(index), signal)
       if (part === null) throw notFound('It has no such part.')
       const work = held(part, signal)
@@ -205,7 +206,7 @@ const stremioServerHls: FastifyPluginAsyncTypebox = async (fastify) => {
     if (asked instanceof URL) {
       // It has the server fetch something: for pages of others that is not theirs to say.
       fastify.access.gate.guardGet(askingOf(request), fastify.access.identityOf(request))
-      return { hls, address: asked.href, open: async (signal) => await openForeign(asked, fastify.fetcher, signal).catch((error: unknown) => { throw error instanceof CodedError ? notFound('Nothing is to be had at this URL.', error) : error }) }
+      return { hls, address: asked.href, open: async (signal) => await fetched(async () => await openForeign(asked, fastify.fetcher, relayHeaders(request), signal)) }
     }
     const fileIndex = await fileIndexAsked(request, reply, asked)
     const wanted = { ...wantedOf(request, { infoHash: asked.infoHash, fileIndex, tr: trackersOf(asked.tr) }), head: { start: 0 } }
@@ -220,12 +221,8 @@ const stremioServerHls: FastifyPluginAsyncTypebox = async (fastify) => {
 
 export default stremioServerHls
 
-function signalOf (reply: FastifyReply): AbortSignal {
-  return AbortSignal.any([signalOfReply(reply), reply.server.sources.closing])
-}
-
-function notFound (message: string, cause?: Error): Error {
-  return Object.assign(new Error(message, { cause }), { statusCode: 404 })
+function notFound (message: string): Error {
+  return Object.assign(new Error(message), { statusCode: 404 })
 }
 
 function describe ({ index, type, codec, language, title, isDefault, isForced, width, height, frameRate, channels, sampleRate }: MediaTrack): object {

@@ -6,7 +6,7 @@ import { refuse } from '../plugins/errors.ts'
 import { relayHeaders } from './relay-headers.ts'
 import { errors, mockHash } from './schemas.ts'
 import { sendBody } from './send-body.ts'
-import { sendStream, signalOfReply, wantedOf } from './stream-request.ts'
+import { sendStream, signalOfAnswer, wantedOf } from './stream-request.ts'
 import { rangeHeaders, streamAnswers } from './stream-schemas.ts'
 import { fileIndexAsked } from './stremio-server-files.ts'
 import { allowPreflight, letStremioIn } from './stremio-server-pages.ts'
@@ -62,7 +62,7 @@ const stremioServerProxy: FastifyPluginAsyncTypebox = async (fastify) => {
       if (reply.raw.destroyed) throw new CodedError('SOURCE_FAILED', 'the client has gone')
       open++
       reply.raw.once('close', () => { open-- })
-      const signal = AbortSignal.any([signalOfReply(reply), fastify.sources.closing, AbortSignal.timeout(MAX_MS)])
+      const signal = AbortSignal.any([signalOfAnswer(reply), AbortSignal.timeout(MAX_MS)])
       const headers = Object.fromEntries(passedOn.flatMap((name) => typeof request.headers[name] === 'string' ? [[name, request.headers[name]]] : []))
       const answer = await fetched(async () => await fastify.fetcher.get(asked, { isTrusted: false, headers: { ...headers, ...wanted.headers, ...relayHeaders(request) }, signal, maxRedirects: MAX_REDIRECTS }))
       return await passOn(reply, answer, wanted.answerHeaders, request.method === 'HEAD', signal)

@@ -1,26 +1,27 @@
 import { Type } from 'typebox'
 import { abortable } from '../services/deadline.ts'
 import { deadlines } from '../services/deadlines.ts'
+import { openForeign } from '../services/download/foreign-file.ts'
 import { getBytes } from '../services/download/torrent-get.ts'
 import { CodedError } from '../services/errors.ts'
+import { readRange } from '../services/read-range.ts'
 import { Slots } from '../services/slots.ts'
 import { cuesOf, shifted } from '../services/stremio-server/cues.ts'
 import { ownFileOf } from '../services/stremio-server/own-file.ts'
-import { HASHED_BYTES, videoHash } from '../services/stremio-server/video-hash.ts'
+import { videoHash } from '../services/stremio-server/video-hash.ts'
 import { decodeText } from '../services/subtitles/encoding.ts'
 import { MAX_SUBTITLE_BYTES } from '../services/subtitles/subtitles.ts'
 import { toWebVtt } from '../services/subtitles/webvtt.ts'
 import { baseUrlOf } from './base-url.ts'
 import { relayHeaders } from './relay-headers.ts'
 import { errors, listOf, mockHash, oneOf } from './schemas.ts'
-import { infohashOf, signalOfReply, wantedOf, whereOf } from './stream-request.ts'
+import { infohashOf, signalOfAnswer, wantedOf, whereOf } from './stream-request.ts'
 import { fileIndexAsked } from './stremio-server-files.ts'
 import { allowPreflight, letStremioIn } from './stremio-server-pages.ts'
 import { json, pageHeaders, serverTags as tags } from './stremio-server-schemas.ts'
 import { trackersOf } from './stremio-server-torrents.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Fetcher } from '../services/download/fetcher.ts'
 import type { SourceFile } from '../services/source.ts'
 import type { OwnFile } from '../services/stremio-server/own-file.ts'
 import type { VideoHash } from '../services/stremio-server/video-hash.ts'
@@ -78,8 +79,8 @@ const stremioServerUrls: FastifyPluginAsyncTypebox = async (fastify) => {
     const asked = await admitted(request, request.query.videoUrl)
     const signal = limited(reply)
     const result = asked instanceof URL
-      ? await fetched(async () => await slots.run(async () => await foreignHash(asked, fastify.fetcher, relayHeaders(request), signal), signal))
-      : await ownHash(request, reply, asked, signal)
+      ? await fetched(async () => await slots.run(async () => await hashOf(await openForeign(asked, fastify.fetcher, relayHeaders(request), signal), signal), signal))
+      : await hashOf(await ownFile(request, reply, asked, signal), signal)
     return { error: null, result }
   })
 
@@ -164,7 +165,7 @@ function limited (reply: FastifyReply): AbortSignal {
   const late = new AbortController()
   const timer = setTimeout(() => { late.abort(new CodedError('HTTP_TIMEOUT', `this took longer than ${deadlines.subtitleMs / 1000} s`)) }, deadlines.subtitleMs)
   reply.raw.once('close', () => { clearTimeout(timer) })
-  return AbortSignal.any([signalOfReply(reply), late.signal, reply.server.sources.closing])
+  return AbortSignal.any([signalOfAnswer(reply), late.signal])
 }
 
 async function ownFile (request: FastifyRequest, reply: FastifyReply, asked: OwnFile, signal: AbortSignal): Promise<SourceFile> {
@@ -173,37 +174,7 @@ async function ownFile (request: FastifyRequest, reply: FastifyReply, asked: Own
   return file
 }
 
-async function ownHash (request: FastifyRequest, reply: FastifyReply, asked: OwnFile, signal: AbortSignal): Promise<VideoHash> {
-  const file = await ownFile(request, reply, asked, signal)
-  return await abortable(videoHash(file.lengthBytes, async (start, end) => {
-    const chunks: Buffer[] = []
-    // A copy of each: sources use their buffers again.
-    for await (const chunk of file.read({ start, end }, signal)) chunks.push(Buffer.from(chunk))
-    return Buffer.concat(chunks)
-  }), signal)
-}
-
-async function foreignHash (url: URL, fetcher: Fetcher, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<VideoHash> {
-  const { size } = await part(url, 0, HASHED_BYTES - 1, fetcher, headers, signal)
-  return await videoHash(size, async (start, end) => (await part(url, start, end, fetcher, headers, signal)).bytes)
-}
-
-/** A part of a file elsewhere, whole, and the length of all of it (RFC 9110 section 15.3.7). Throws SOURCE_FAILED. */
-async function part (url: URL, start: number, end: number, fetcher: Fetcher, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<{ bytes: Buffer, size: number }> {
-  const reply = await fetcher.get(url, { isTrusted: false, headers: { ...headers, range: `bytes=${start}-${end}` }, signal })
-  try {
-    const [, first, last, size] = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/.exec(reply.headers['content-range'] ?? '') ?? []
-    if (reply.status !== 206 || Number(first) !== start || Number(last) !== Math.min(end, Number(size) - 1)) throw new CodedError('SOURCE_FAILED', `${url.host} sends no ranges`)
-    const chunks: Buffer[] = []
-    let length = 0
-    for await (const chunk of reply.body) {
-      chunks.push(chunk)
-      length += chunk.length
-      if (length > HASHED_BYTES) break
-    }
-    if (length !== Number(last) - start + 1) throw new CodedError('SOURCE_FAILED', `${url.host} sends other ranges than it says`)
-    return { bytes: Buffer.concat(chunks), size: Number(size) }
-  } finally {
-    reply.discard()
-  }
+/** OpenSubtitles' hash of the file. It is over when the signal aborts. */
+async function hashOf (file: SourceFile, signal: AbortSignal): Promise<VideoHash> {
+  return await abortable(videoHash(file.lengthBytes, async (start, end) => await readRange(file, { start, end }, signal)), signal)
 }

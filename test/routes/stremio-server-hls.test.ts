@@ -1,5 +1,7 @@
+import { createServer } from 'node:http'
 import t from 'tap'
 import { jsonFrom, startApp } from '../helper.ts'
+import { listenOnLoopback } from '../loopback.ts'
 import { temporaryDirectory } from '../testnet.ts'
 import { mockHash } from '../../routes/schemas.ts'
 
@@ -60,4 +62,19 @@ t.test('the mock plays as HLS, in any page, and below a secret path', async (t) 
   t.equal((await fetch(new URL(addressIn(text), playlistUrl), { method: 'HEAD' })).status, 200)
   const preflight = await fetch(playlistUrl, { method: 'OPTIONS', headers: { Origin: 'https://any.example', 'Access-Control-Request-Method': 'GET', 'Access-Control-Request-Private-Network': 'true' } })
   t.equal(preflight.headers.get('access-control-allow-private-network'), 'true')
+})
+
+t.test('a film elsewhere is asked for in the name of who stands behind it, and never in a circle', async (t) => {
+  const vias: Array<string | undefined> = []
+  const elsewhere = await listenOnLoopback(t, createServer(({ headers }, response) => {
+    vias.push(headers.via)
+    response.writeHead(404).end()
+  }))
+  const { app, url } = await startApp(t, { API_TOKEN: 'a-token-of-some-length', HTTP_ALLOW_PRIVATE_NETWORKS: 'true' })
+  if (app.hls === null) return t.pass('no ffmpeg here', { skip: 'no ffmpeg here' })
+  const ask = async (headers: Record<string, string>): Promise<number> => (await fetch(`${url}/hlsv2/probe?mediaURL=${encodeURIComponent(`${elsewhere}/film.mkv`)}`, { headers: { Authorization: 'Bearer a-token-of-some-length', ...headers } })).status
+  t.equal(await ask({}), 404)
+  t.same(vias.splice(0), [`1.1 ${app.addonHop}`])
+  t.equal(await ask({ Via: `1.1 ${app.addonHop}` }), 404)
+  t.same(vias, [], 'it is not asked for again')
 })

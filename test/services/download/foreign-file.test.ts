@@ -1,7 +1,7 @@
 import { createServer } from 'node:http'
 import t from 'tap'
 import { Fetcher } from '../../../services/download/fetcher.ts'
-import { openForeign } from '../../../services/hls/foreign-file.ts'
+import { openForeign } from '../../../services/download/foreign-file.ts'
 import { listenOnLoopback } from '../../loopback.ts'
 import { testBytes } from '../../testnet.ts'
 
@@ -24,7 +24,7 @@ t.test('a server elsewhere is believed as far as it keeps to what it was asked f
   const fetcher = new Fetcher({ allowPrivateNetworks: true })
   t.teardown(async () => { await fetcher.close() })
   const read = async (path: string): Promise<Buffer> => {
-    const file = await openForeign(new URL(path, url), fetcher, signal)
+    const file = await openForeign(new URL(path, url), fetcher, {}, signal)
     const chunks: Buffer[] = []
     for await (const chunk of file.read(range, signal)) chunks.push(Buffer.from(chunk))
     return Buffer.concat(chunks)

@@ -1,15 +1,17 @@
 import { createHash } from 'node:crypto'
 import { CodedError } from '../errors.ts'
-import type { Fetcher, Reply } from '../download/fetcher.ts'
+import type { Fetcher, Reply } from './fetcher.ts'
 import type { ByteRange } from '../pieces/geometry.ts'
 import type { SourceFile } from '../source.ts'
 
 /**
  * A file of another server, read by ranges through the fetcher and its address guard. Throws SOURCE_FAILED where it sends no
  * ranges (RFC 9110 section 15.3.7), what the fetcher throws, or the signal's reason.
+ *
+ * @param headers of each request.
  */
-export async function openForeign (url: URL, fetcher: Fetcher, signal: AbortSignal): Promise<SourceFile> {
-  const first = await ask(url, { start: 0, end: 0 }, fetcher, signal)
+export async function openForeign (url: URL, fetcher: Fetcher, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<SourceFile> {
+  const first = await ask(url, { start: 0, end: 0 }, fetcher, headers, signal)
   first.reply.discard()
   const { size, validator } = first
   return {
@@ -21,7 +23,7 @@ export async function openForeign (url: URL, fetcher: Fetcher, signal: AbortSign
     isVerified: false,
     isLocal: false,
     async * read (range, signal) {
-      const part = await ask(url, range, fetcher, signal)
+      const part = await ask(url, range, fetcher, headers, signal)
       try {
         if (part.size !== size || part.validator !== validator) throw new CodedError('FILE_CHANGED', `${url.host} has another file there now`)
         let left = range.end - range.start + 1
@@ -39,8 +41,8 @@ export async function openForeign (url: URL, fetcher: Fetcher, signal: AbortSign
   }
 }
 
-async function ask (url: URL, { start, end }: ByteRange, fetcher: Fetcher, signal: AbortSignal): Promise<{ reply: Reply, size: number, validator: string }> {
-  const reply = await fetcher.get(url, { isTrusted: false, headers: { range: `bytes=${start}-${end}` }, signal })
+async function ask (url: URL, { start, end }: ByteRange, fetcher: Fetcher, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<{ reply: Reply, size: number, validator: string }> {
+  const reply = await fetcher.get(url, { isTrusted: false, headers: { ...headers, range: `bytes=${start}-${end}` }, signal })
   const [, from, to, size] = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/.exec(reply.headers['content-range'] ?? '') ?? []
   if (reply.status !== 206 || Number(from) !== start || Number(to) > end || Number(size) === 0) {
     reply.discard()
