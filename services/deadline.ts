@@ -27,6 +27,20 @@ export async function pause (ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /**
+ * Runs the task with a signal that also follows `signal`, and aborts with what `late` gives once so many milliseconds are
+ * over. It is up to the task to end then.
+ */
+export async function withTimeout<T> (ms: number, late: () => Error, signal: AbortSignal, task: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const stop = new AbortController()
+  const timer = setTimeout(() => { stop.abort(late()) }, ms)
+  try {
+    return await task(AbortSignal.any([signal, stop.signal]))
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/**
  * Runs the tasks side by side and settles as the first of them does; the others are aborted. Each gets a signal that
  * also follows `signal`.
  */

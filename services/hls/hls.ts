@@ -1,4 +1,4 @@
-import { abortable } from '../deadline.ts'
+import { abortable, withTimeout } from '../deadline.ts'
 import { asCoded, CodedError } from '../errors.ts'
 import { NothingServes } from '../source-walk.ts'
 import { ffmpegArguments } from './arguments.ts'
@@ -76,9 +76,10 @@ export class Hls {
     const file = await open(signal)
     const media = await abortable(this.#factsOf(file).media, signal)
     if (media === null) return null
-    const choice = renditionsFor(media, await this.#keyframes(file, media, signal), abilities, this.maxSegmentBytes)
+    const keyframes = await this.#keyframes(file, media, signal)
+    const choice = renditionsFor(media, keyframes, abilities, this.maxSegmentBytes)
     const main = choice.video ?? choice.audio[0]
-    if (main === undefined || cutsOf(media, main, await this.#keyframes(file, media, signal)) === null) return null
+    if (main === undefined || cutsOf(media, main, keyframes) === null) return null
     return masterPlaylist(media, choice, query)
   }
 
@@ -98,10 +99,12 @@ export class Hls {
     return {
       expectedBytes: INIT_BYTES,
       make: async (signal) => {
-        const kept = inits.get(name) ?? this.#make(open, file, plan.media, rendition, spanOf(plan, 0), async (output) => await readInit(output), this.#limit())
-        inits.set(name, kept)
-        kept.catch(() => { inits.delete(name) })
-        return await abortable(kept, signal)
+        const before = inits.get(name)
+        if (before !== undefined) return await abortable(before, signal)
+        const made = this.#shared(async (signal) => await this.#make(open, file, plan.media, rendition, spanOf(plan, 0), async (output) => await readInit(output), signal))
+        inits.set(name, made)
+        made.catch(() => { inits.delete(name) })
+        return await abortable(made, signal)
       }
     }
   }
@@ -150,7 +153,7 @@ export class Hls {
 
   async #keyframes (file: SourceFile, media: Media, signal: AbortSignal): Promise<number[] | null> {
     const facts = this.#factsOf(file)
-    facts.keyframes ??= this.#found(facts, this.#index(file, media, this.#limit()))
+    facts.keyframes ??= this.#found(facts, this.#shared(async (signal) => await this.#index(file, media, signal)))
     return await abortable(facts.keyframes, signal)
   }
 
@@ -172,7 +175,7 @@ export class Hls {
     const kept = this.#facts.get(key)
     // For the order of the map.
     this.#facts.delete(key)
-    const facts: Facts = kept ?? { media: this.#probe.media(file, this.#limit()), keyframes: null, inits: new Map() }
+    const facts: Facts = kept ?? { media: this.#shared(async (signal) => await this.#probe.media(file, signal)), keyframes: null, inits: new Map() }
     if (kept === undefined) this.#found(facts, facts.media).catch(() => { /* whoever asked hears it */ })
     this.#facts.set(key, facts)
     const [oldest] = this.#facts.keys()
@@ -191,10 +194,8 @@ export class Hls {
   }
 
   /** Requests share what is found out: it goes on when one of them leaves. */
-  #limit (): AbortSignal {
-    const late = new AbortController()
-    setTimeout(() => { late.abort(new CodedError('SOURCE_TIMEOUT', `it could not be found out within ${FACTS_MS / 1000} s what this file is`)) }, FACTS_MS).unref()
-    return AbortSignal.any([this.#closing.signal, late.signal])
+  async #shared<T> (work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return await withTimeout(FACTS_MS, () => new CodedError('SOURCE_TIMEOUT', `it could not be found out within ${FACTS_MS / 1000} s what this file is`), this.#closing.signal, work)
   }
 }
 

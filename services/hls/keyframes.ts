@@ -1,4 +1,5 @@
 import { CodedError } from '../errors.ts'
+import { readRange } from '../read-range.ts'
 import { matroskaKeyframes } from './matroska-index.ts'
 import { mp4Keyframes } from './mp4-index.ts'
 import type { SourceFile } from '../source.ts'
@@ -37,9 +38,7 @@ function readerOf (file: SourceFile, signal: AbortSignal): ReadAt {
 
 /** A copy of the bytes of an inclusive range. Throws SOURCE_FAILED where there are fewer, or what reading throws. */
 async function bytesOf (file: SourceFile, start: number, end: number, signal: AbortSignal): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  if (end >= start) for await (const chunk of file.read({ start, end }, signal)) chunks.push(Buffer.from(chunk))
-  const bytes = Buffer.concat(chunks)
+  const bytes = await readRange(file, { start, end }, signal)
   if (bytes.length !== Math.max(0, end - start + 1)) throw new CodedError('SOURCE_FAILED', `${file.name} has fewer bytes than it says`)
   return bytes
 }

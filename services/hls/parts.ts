@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { cuesOf } from '../stremio-server/cues.ts'
+import { cuesOf, timestamp } from '../stremio-server/cues.ts'
 import { CodedError } from '../errors.ts'
 import { fragmentOf, isKeyframe, readFragments } from './fragments.ts'
 import { TIMELINE_SECONDS } from './arguments.ts'
@@ -106,12 +106,7 @@ export async function readText ({ out, marks }: Output, span: Span): Promise<Buf
 /** WebVTT of those cues that touch the span. */
 export function textOf (webVtt: string, { start, end }: Pick<Span, 'start' | 'end'>): Buffer {
   const cues = cuesOf(webVtt).filter((cue) => cue.startTime < end * 1000 && cue.endTime > start * 1000)
-  return Buffer.from(`WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:${TIMELINE_SECONDS * 90_000},LOCAL:00:00:00.000\n\n${cues.map(({ startTime, endTime, text }) => `${clock(startTime)} --> ${clock(endTime)}\n${text}\n\n`).join('')}`)
-}
-
-function clock (milliseconds: number): string {
-  const part = (unit: number, within: number, digits: number): string => String(Math.floor(milliseconds / unit) % within).padStart(digits, '0')
-  return `${part(3_600_000, 1000, 2)}:${part(60_000, 60, 2)}:${part(1000, 60, 2)}.${part(1, 1000, 3)}`
+  return Buffer.from(`WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:${TIMELINE_SECONDS * 90_000},LOCAL:00:00:00.000\n\n${cues.map(({ startTime, endTime, text }) => `${timestamp(startTime)} --> ${timestamp(endTime)}\n${text}\n\n`).join('')}`)
 }
 
 /** Resolves when the video has come past this second; never where it ends before, for then all ends. */

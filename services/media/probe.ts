@@ -1,4 +1,6 @@
+import { withTimeout } from '../deadline.ts'
 import { CodedError } from '../errors.ts'
+import { readRange } from '../read-range.ts'
 import { Slots } from '../slots.ts'
 import { containerFormatOf, HEAD_BYTES } from './container-format.ts'
 import { Loopback } from './loopback.ts'
@@ -76,14 +78,8 @@ export class Probe {
    * can tell, what reading throws, or the signal's reason.
    */
   async media (file: SourceFile, signal: AbortSignal): Promise<Media | null> {
-    const late = new AbortController()
-    const timer = setTimeout(() => { late.abort(new CodedError('SOURCE_TIMEOUT', `ffprobe did not end within ${PROBE_MS / 1000} s`)) }, PROBE_MS)
-    const both = AbortSignal.any([signal, late.signal])
-    try {
-      return await this.#slots.run(async () => await this.#media(file, both), both)
-    } finally {
-      clearTimeout(timer)
-    }
+    return await withTimeout(PROBE_MS, () => new CodedError('SOURCE_TIMEOUT', `ffprobe did not end within ${PROBE_MS / 1000} s`), signal,
+      async (signal) => await this.#slots.run(async () => await this.#media(file, signal), signal))
   }
 
   /** The tracks of a file; none where it is no media that is let in. Throws as `media` does. */
@@ -96,7 +92,7 @@ export class Probe {
   }
 
   async #media (file: SourceFile, signal: AbortSignal): Promise<Media | null> {
-    const demuxer = containerFormatOf(await headOf(file, signal))
+    const demuxer = containerFormatOf(await readRange(file, { start: 0, end: Math.min(HEAD_BYTES, file.lengthBytes) - 1 }, signal))
     if (demuxer === null) return null
     const { url, release } = await this.#loopback.lend(file, signal)
     try {
@@ -131,13 +127,6 @@ export class Probe {
       signal.removeEventListener('abort', stop)
     }
   }
-}
-
-async function headOf (file: SourceFile, signal: AbortSignal): Promise<Buffer> {
-  const length = Math.min(HEAD_BYTES, file.lengthBytes)
-  const chunks: Buffer[] = []
-  if (length > 0) for await (const chunk of file.read({ start: 0, end: length - 1 }, signal)) chunks.push(Buffer.from(chunk))
-  return Buffer.concat(chunks)
 }
 
 function mediaOf (output: string, demuxer: string): Media {

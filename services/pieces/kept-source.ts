@@ -16,13 +16,10 @@ export function keptSource (torrents: Torrents): Omit<Source, 'priority'> {
     isLocal: true,
     async open (request, signal) {
       if (request.head === null || await torrents.knownMetadata(request.infohash) === null) return null
-      const lease = torrents.join(request.infohash)
-      try {
-        await abortable(lease.torrent.load(), signal)
-        return lease.torrent.store === null ? null : openKept(request, torrents, lease.torrent.store)
-      } finally {
-        lease.release()
-      }
+      return await torrents.whileJoined(request.infohash, {}, async (torrent) => {
+        await abortable(torrent.load(), signal)
+        return torrent.store === null ? null : openKept(request, torrents, torrent.store)
+      })
     }
   }
 }

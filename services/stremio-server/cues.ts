@@ -26,7 +26,8 @@ export function shifted (webVtt: string, offsetMs: number): string {
   return webVtt.replace(new RegExp(times, 'gm'), (_line, start: string, end: string) => `${timestamp(milliseconds(start) + offsetMs)} --> ${timestamp(milliseconds(end) + offsetMs)}`)
 }
 
-function timestamp (ms: number): string {
+/** As WebVTT writes a time; none before the beginning. */
+export function timestamp (ms: number): string {
   const at = Math.max(0, ms)
   const two = (value: number): string => String(Math.floor(value)).padStart(2, '0')
   return `${two(at / 3_600_000)}:${two(at / 60_000 % 60)}:${two(at / 1000 % 60)}.${String(at % 1000).padStart(3, '0')}`

@@ -1,5 +1,5 @@
 import { steadyClock } from '../clock.ts'
-import { abortable } from '../deadline.ts'
+import { abortable, withTimeout } from '../deadline.ts'
 import { deadlines } from '../deadlines.ts'
 import { CodedError, asCoded } from '../errors.ts'
 import { askAddon } from './ask-addon.ts'
@@ -27,6 +27,7 @@ const MAX_BYTES = 300_000
 const GOOD_MS = 3_600_000
 const BAD_MS = 30_000
 const MOST = 500
+const forEver = new AbortController().signal
 
 /** The manifests of other addons: read once an hour, those that failed again after half a minute. */
 export class UpstreamManifests {
@@ -55,16 +56,13 @@ export class UpstreamManifests {
   }
 
   async #read (addon: UpstreamAddon, hops: readonly string[]): Promise<FoundManifest> {
-    const late = new AbortController()
-    const timer = setTimeout(() => { late.abort(new CodedError('HTTP_TIMEOUT', `it did not answer within ${deadlines.manifestMs / 1000} s`)) }, deadlines.manifestMs)
+    const { fetcher, hop } = this.#options
     try {
-      const { fetcher, hop } = this.#options
-      const answer = await abortable(askAddon(addon, 'manifest.json', { fetcher, hop, hops, mostBytes: MAX_BYTES, signal: late.signal }), late.signal)
+      const answer = await withTimeout(deadlines.manifestMs, () => new CodedError('HTTP_TIMEOUT', `it did not answer within ${deadlines.manifestMs / 1000} s`), forEver,
+        async (signal) => await abortable(askAddon(addon, 'manifest.json', { fetcher, hop, hops, mostBytes: MAX_BYTES, signal }), signal))
       return parseManifest(answer) ?? new CodedError('METADATA_INVALID', 'what is there is no manifest of a Stremio addon')
     } catch (error) {
       return asCoded(error, 'SOURCE_FAILED')
-    } finally {
-      clearTimeout(timer)
     }
   }
 }

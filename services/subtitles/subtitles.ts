@@ -1,5 +1,7 @@
 import { CodedError } from '../errors.ts'
+import { withTimeout } from '../deadline.ts'
 import { deadlines } from '../deadlines.ts'
+import { readRange } from '../read-range.ts'
 import { Slots } from '../slots.ts'
 import { NothingServes } from '../source-walk.ts'
 import { describe } from '../torrent/description.ts'
@@ -65,14 +67,8 @@ export class Subtitles {
    */
   async read (where: Where, fileIndex: number, signal: AbortSignal): Promise<SubtitleText> {
     const late = new CodedError('SOURCE_TIMEOUT', `the subtitle file did not arrive within ${deadlines.subtitleMs / 1000} s`)
-    const deadline = new AbortController()
-    const timer = setTimeout(() => { deadline.abort(late) }, deadlines.subtitleMs)
-    try {
-      const both = AbortSignal.any([signal, deadline.signal, this.#options.sources.closing])
-      return await this.#slots.run(async () => await this.#read(where, fileIndex, both), both)
-    } finally {
-      clearTimeout(timer)
-    }
+    return await withTimeout(deadlines.subtitleMs, () => late, AbortSignal.any([signal, this.#options.sources.closing]),
+      async (signal) => await this.#slots.run(async () => await this.#read(where, fileIndex, signal), signal))
   }
 
   /** As `read`, converted to WebVTT: UTF-8, with an ETag of its own. */
@@ -90,7 +86,7 @@ export class Subtitles {
     if (metadata !== null) checked(selectFile(metadata, fileIndex), fileIndex)
     const { file } = await sources.open({ infohash, fileIndex, trackers, hops, head: { start: 0 } }, signal)
     const format = checked(file, fileIndex)
-    const bytes = await bytesOf(file, signal)
+    const bytes = await readRange(file, { start: 0, end: file.lengthBytes - 1 }, signal)
     const { name, etag, isVerified } = file
     return { name, format, bytes, encoding: encodingOf(bytes, languageOf(metadata, file.name, fileIndex)), etag, isVerified }
   }
@@ -108,14 +104,6 @@ function checked ({ name, lengthBytes }: Pick<SourceFile, 'name' | 'lengthBytes'
   if (format === null) throw refused(fileIndex, `is ${JSON.stringify(name.slice(0, 200))}, no subtitle file (srt, vtt, ass, ssa)`)
   if (lengthBytes > MAX_SUBTITLE_BYTES) throw refused(fileIndex, `has ${lengthBytes} bytes, more than the ${MAX_SUBTITLE_BYTES} that a subtitle file may have`)
   return format
-}
-
-async function bytesOf (file: SourceFile, signal: AbortSignal): Promise<Buffer> {
-  if (file.lengthBytes === 0) return Buffer.alloc(0)
-  const chunks: Buffer[] = []
-  // A copy of each: sources use their buffers again.
-  for await (const chunk of file.read({ start: 0, end: file.lengthBytes - 1 }, signal)) chunks.push(Buffer.from(chunk))
-  return Buffer.concat(chunks)
 }
 
 function refused (fileIndex: number, why: string): NothingServes {
